@@ -18,6 +18,7 @@ from scripts.benchmarks import (
     launches,
     merging,
     over_stdio,
+    pages,
     pausing,
     places,
     pool,
@@ -42,6 +43,7 @@ _PARTS = [
     "telemetry",
     "ahead",
     "http",
+    "pages",
     "web",
     "routing",
     "talking",
@@ -77,6 +79,7 @@ def main() -> int:
         ["telemetry"],
         ["ahead"],
         ["http"],
+        ["pages"],
         ["web"],
         ["routing"],
         ["talking"],
@@ -123,6 +126,8 @@ def main() -> int:
             ahead.measure(report, sizes=sizes, quick=given.quick, folder=folder)
         if "http" in parts:
             http.measure(report, quick=given.quick, folder=folder)
+        if "pages" in parts:
+            pages.measure(report, quick=given.quick, folder=folder)
         if "web" in parts:
             web.measure(report, quick=given.quick, folder=folder)
         if "signals" in parts:

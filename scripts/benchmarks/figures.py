@@ -24,22 +24,22 @@ class Floor:
 
 @dataclass(frozen=True)
 class Target:
-    """A bound on the value itself or on its ratio to the first floor."""
+    """A bound on the value itself, on its p99, or on its ratio to the first floor."""
 
     bound: float
     of: str = "value"
-    """`value` or `ratio`."""
+    """`value`, `p99` or `ratio`."""
     at_least: bool = False
 
     def met(self, figure: "Figure") -> bool:
-        measured = figure.value if self.of == "value" else figure.ratio
+        measured = {"value": figure.value, "p99": figure.p99, "ratio": figure.ratio}[self.of]
         if measured is None:
             return False
         return measured >= self.bound if self.at_least else measured <= self.bound
 
     def __str__(self) -> str:
         bound = f"{self.bound:g}x" if self.of == "ratio" else f"{self.bound:g}"
-        return f"{'>=' if self.at_least else '<='} {bound}"
+        return f"{'p99 ' if self.of == 'p99' else ''}{'>=' if self.at_least else '<='} {bound}"
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ class Report:
     def add(self, *figures: Figure) -> None:
         for figure in figures:
             self.figures.append(figure)
-            self.console.print(f"  {_row(figure)[0]}: {' | '.join(cell for cell in _row(figure)[1:] if cell)}")
+            name, *cells = (*_row(figure), figure.note)
+            self.console.print(f"  {name}: {' | '.join(cell for cell in cells if cell)}")
 
     def show(self) -> None:
         table = Table("figure", "tasks", "p50", "p99", "floors", "target", "", title="beside their floors")

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import IO, cast
 
@@ -15,7 +14,7 @@ from scripts.benchmarks import seeding
 from scripts.benchmarks.figures import Figure, Floor, Report, Target
 from scripts.benchmarks.timing import in_turns, p50, p99
 
-_FLOOR = """
+NOTHING = """
 import socket, uvicorn
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
@@ -31,36 +30,16 @@ print("http://127.0.0.1:%d" % listener.getsockname()[1], flush=True)
 site = Starlette(routes=[Route("/", nothing)])
 uvicorn.Server(uvicorn.Config(site, log_level="error", access_log=False, lifespan="off")).run(sockets=[listener])
 """
-
-
-PAGES = (
-    "/",
-    "/tasks",
-    "/tasks?view=epic",
-    "/tasks?status=pending",
-    "/tasks?status=done",
-    "/tasks?epic_id=e50",
-    "/tasks?query=part",
-    "/approvals",
-    "/approvals?state=all",
-    "/alerts",
-)
-_TROUBLES = 20
-_EVENTS = 10
+FLOOR = [sys.executable, "-c", NOTHING]
+PRODUCT = [sys.executable, "-m", "wvo_mcp", "serve", "--http", "--port", "0"]
 
 
 def measure(report: Report, *, quick: bool, folder: Path) -> None:
-    _calls(report, quick=quick, folder=folder)
-    _pages(report, quick=quick, folder=folder)
-
-
-def _calls(report: Report, *, quick: bool, folder: Path) -> None:
     """Reads, a write, /health and /metrics; the store has 10,000 tasks."""
     workspace = folder / "http"
     seeding.copied(seeding.kept("tasks-10000", lambda: seeding.groups(10_000)), workspace)
     environ = {**os.environ, "ROOT": str(workspace)}
-    product = [sys.executable, "-m", "wvo_mcp", "serve", "--http", "--port", "0"]
-    with _client(product, environ) as client, _client([sys.executable, "-c", _FLOOR], environ) as floor:
+    with served(PRODUCT, environ) as (client, _), served(FLOOR, environ) as (floor, _):
 
         def call(tool: str, **arguments: object) -> None:
             client.post(f"/api/{tool}", json=arguments).raise_for_status()
@@ -87,58 +66,14 @@ def _calls(report: Report, *, quick: bool, folder: Path) -> None:
         )  # fmt: skip
 
 
-def _pages(report: Report, *, quick: bool, folder: Path) -> None:
-    """Pages whole, as the server sends them: 100,000 tasks with ten events each, and much that waits for people."""
-    size = 10_000 if quick else 100_000
-    workspace = folder / "http-pages"
-    seeding.copied(seeding.kept(f"tasks-{size}-events", lambda: seeding.groups(size), _EVENTS), workspace)
-    environ = {**os.environ, "ROOT": str(workspace)}
-    product = [sys.executable, "-m", "wvo_mcp", "serve", "--http", "--port", "0"]
-    with _client(product, environ) as client, _client([sys.executable, "-c", _FLOOR], environ) as floor:
-        _trouble(client)
-        works = {path: partial(_shown, client, path) for path in PAGES}
-        taken = in_turns(10 if quick else 60, {"floor": lambda: floor.get("/").raise_for_status(), **works})
-        sizes = {path: len(client.get(path).content) for path in PAGES}
-    nothing = Floor("a route that does nothing", p50(taken.pop("floor")))
-    for path, samples in taken.items():
-        report.add(
-            Figure(
-                f"page {path}", "ms", p50(samples), size=size, p99=p99(samples), floors=[nothing],
-                targets=[Target(500.0)], samples=len(samples), note=f"{sizes[path]:,} bytes",
-            )
-        )  # fmt: skip
-
-
-def _shown(client: httpx2.Client, path: str) -> None:
-    client.get(path).raise_for_status()
-
-
-def _trouble(client: httpx2.Client) -> None:
-    """Failed and blocked tasks, questions about tasks and others; and two tasks in progress."""
-
-    def call(tool: str, **arguments: object) -> None:
-        client.post(f"/api/{tool}", json=arguments, headers={"WVO-Agent-Id": "ann"}).raise_for_status()
-
-    for number in range(_TROUBLES):
-        for tool, more in (
-            ("fail_task", {"error": "the build is red", "retry": False}),
-            ("block_task", {"reason": "needs a key"}),
-            ("approval_request", {"question": "Which of the two? " * 20}),
-        ):
-            claim = client.post("/api/claim_task", json={}, headers={"WVO-Agent-Id": "ann"}).json()
-            call(tool, task_id=claim["task"]["id"], **more)
-        call("message_send", to="person", body=f"Question {number}?", kind="question")
-    for agent in ("bob", "eve"):
-        client.post("/api/claim_task", json={}, headers={"WVO-Agent-Id": agent}).raise_for_status()
-
-
 @contextmanager
-def _client(command: list[str], environ: dict[str, str]) -> Generator[httpx2.Client]:
+def served(command: list[str], environ: dict[str, str]) -> Generator[tuple[httpx2.Client, int]]:
+    """A client of the server, and the server's pid."""
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         try:
             url = cast("IO[bytes]", process.stdout).readline().decode().strip()
             with httpx2.Client(base_url=url, timeout=30) as client:
-                yield client
+                yield client, process.pid
         finally:
             process.terminate()
             process.wait(30)

@@ -10,9 +10,11 @@ import sys
 import threading
 import time
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
+from urllib.parse import quote
 
 import httpx2
 import psutil
@@ -22,12 +24,20 @@ from scripts.benchmarks import seeding
 from scripts.benchmarks.figures import Figure, Floor, Report, Target
 from scripts.benchmarks.over_stdio import Tool, client
 from scripts.benchmarks.timing import in_turns, p50, p99
+from wvo_mcp.faces.http.pages import PAGES
 
 _TASKS = 10_000
 _STREAMS = 200
 _AGENTS = 16
 _REQUESTS_PER_SECOND = 50
-_HEAD = b"GET /stream?page=%2Fevents HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n"
+_READ = ("/index.json", "/events.json", "/alerts.json", "/approvals.json", "/tasks")
+_LOADED = re.compile(r'<(?:script|link|img|div)\b[^>]*?\b(?:src|href|data-layout)="(/[^"]+)"')
+_LIBRARY = re.compile(r'\bdata-library="([^"]+)"')
+"""Of the worker that lays out the graph."""
+_ENDED = "an agent has ended"
+_INTERNAL = re.compile(rf"code\W+internal\b|{_ENDED}")
+_HEAD = "GET /stream?page={page} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n"
+_SHOWN = ("/", "/tasks", "/workers", "/merge", "/approvals", "/reviews", "/alerts", "/providers", "/plan", "/events")
 
 
 def measure(report: Report, *, quick: bool, folder: Path) -> None:
@@ -59,16 +69,26 @@ def _beside_stdio(report: Report, site: httpx2.Client, tool: Tool, rounds: int) 
 
 
 def _first_load(report: Report, site: httpx2.Client) -> None:
-    """All that a browser loads for a page, compressed as a proxy would."""
-    largest = 0
-    for address in ("/", "/tasks", "/plan", "/providers", "/events"):
-        html = site.get(address)
-        if html.status_code != 200:
+    """All that a browser loads for a page, compressed as a proxy would; what scripts load by themselves too."""
+    loads: dict[str, float] = {}
+    for page in PAGES:
+        if "{" in page.address:
             continue
-        named = re.findall(r'(?:src|href)="(/static/[^"]+)"', html.text)
-        parts = [html.content, *(site.get(one.replace("&amp;", "&")).content for one in named)]
-        largest = max(largest, sum(len(gzip.compress(part)) for part in parts))
-    report.add(Figure("the largest first load of a page, gzipped", "KB", largest / 1000, targets=[Target(100.0)]))
+        html = site.get(page.address).raise_for_status()
+        named = {*_LOADED.findall(html.text), *_LIBRARY.findall(html.text)}
+        parts = [html.content, *(site.get(one).raise_for_status().content for one in named)]
+        loads[page.address] = sum(len(gzip.compress(part)) for part in parts) / 1000
+    largest = max(loads, key=lambda address: loads[address])
+    report.add(
+        *(
+            Figure(f"first load of {name}, gzipped", "KB", loads[address], targets=[Target(100.0)])
+            for name, address in (
+                ("/", "/"),
+                ("/plan, with its graph", "/plan"),
+                (f"the largest page, {largest}", largest),
+            )
+        )
+    )
 
 
 async def _tabs(
@@ -79,11 +99,16 @@ async def _tabs(
     before = process.memory_info().rss
     tabs = [await _Tab.opened(port) for _ in range(10)]
     await asyncio.sleep(2.0)
-    used = process.cpu_times()
-    await asyncio.sleep(idle)
-    now = process.cpu_times()
-    share = 100 * (now.user + now.system - used.user - used.system) / idle
-    report.add(Figure("CPU of a server with ten open tabs, idle", "%", share, size=_TASKS, targets=[Target(1.0)]))
+    share = await _worked(process, idle)
+    report.add(
+        Figure("CPU of a server with ten open tabs of one page, idle", "%", share, size=_TASKS, targets=[Target(1.0)])
+    )
+    others = [await _Tab.opened(port, page) for page in _SHOWN]
+    await asyncio.sleep(2.0)
+    share = await _worked(process, idle)
+    report.add(Figure("the same with a tab of each of ten pages more", "%", share, size=_TASKS, note="20 tabs"))
+    for tab in others:
+        tab.close()
     waits: list[float] = []
     for number in range(rounds):
         began = time.perf_counter()
@@ -112,14 +137,22 @@ async def _tabs(
         tab.close()
 
 
+async def _worked(process: psutil.Process, seconds: float) -> float:
+    """Percent of one core."""
+    before = process.cpu_times()
+    await asyncio.sleep(seconds)
+    now = process.cpu_times()
+    return 100 * (now.user + now.system - before.user - before.system) / seconds
+
+
 class _Tab:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
 
     @classmethod
-    async def opened(cls, port: int) -> "_Tab":
+    async def opened(cls, port: int, page: str = "/events") -> "_Tab":
         tab = cls(*await asyncio.open_connection("127.0.0.1", port, limit=2**22))
-        tab._writer.write(_HEAD)
+        tab._writer.write(_HEAD.format(page=quote(page, safe="")).encode())
         await tab.until("id: ")
         return tab
 
@@ -133,47 +166,67 @@ class _Tab:
 
 
 def _load(report: Report, site: httpx2.Client, workspace: Path, seconds: float) -> None:
-    """Reads of pages at a steady rate, beside stdio servers whose agents work without a pause."""
+    """Pages read and notes written at a steady rate, beside stdio servers whose agents work without a pause. Each is timed
+    from when it was due, so that one that is late delays none of the others' figures. Raises RuntimeError for any `internal`.
+    """
     stop = threading.Event()
     failures: list[str] = []
+    taken: dict[str, list[float]] = {"reads": [], "writes": []}
     with ExitStack() as stack:
         tools = [stack.enter_context(client(SERVER, workspace, WVO_AGENT_ID=f"agent{n}")) for n in range(_AGENTS)]
         workers = [threading.Thread(target=_work, args=(tool, stop, failures)) for tool in tools]
+        requests = stack.enter_context(ThreadPoolExecutor(_REQUESTS_PER_SECOND))
         for worker in workers:
             worker.start()
-        taken: list[float] = []
         began = time.perf_counter()
-        addresses = ("/index.json", "/events.json", "/alerts.json", "/approvals.json")
         for number in range(int(seconds * _REQUESTS_PER_SECOND)):
-            pause = began + number / _REQUESTS_PER_SECOND - time.perf_counter()
-            if pause > 0:
-                time.sleep(pause)
-            asked = time.perf_counter()
-            answer = site.get(addresses[number % len(addresses)])
-            taken.append((time.perf_counter() - asked) * 1000)
-            if answer.status_code != 200:
-                failures.append(answer.text)
+            due = began + number / _REQUESTS_PER_SECOND
+            time.sleep(max(0.0, due - time.perf_counter()))
+            requests.submit(_request, site, number, due, taken, failures)
+        requests.shutdown()
         stop.set()
         for worker in workers:
             worker.join()
-    internal = sum("internal" in one for one in failures)
-    report.add(
-        Figure(
-            f"reads of pages, {_REQUESTS_PER_SECOND} a second beside {_AGENTS} busy stdio servers", "ms", p50(taken),
-            size=_TASKS, p99=p99(taken), targets=[Target(100.0)], samples=len(taken),
-            note=f"{len(failures)} refused, {internal} of them `internal`",
-        )
-    )  # fmt: skip
+    internal = [one for one in failures if _INTERNAL.search(one)]
+    if internal:
+        raise RuntimeError(f"{len(internal)} answers are `internal`, the first one: {internal[0]}")
+    for kind, samples in taken.items():
+        report.add(
+            Figure(
+                f"{kind}, of {_REQUESTS_PER_SECOND} requests a second beside {_AGENTS} busy stdio servers", "ms", p50(samples),
+                size=_TASKS, p99=p99(samples), targets=[Target(100.0, "p99")] if kind == "reads" else [],
+                samples=len(samples), note=f"{len(failures)} of all calls refused, none of them `internal`",
+            )
+        )  # fmt: skip
+
+
+def _request(site: httpx2.Client, number: int, due: float, taken: dict[str, list[float]], failures: list[str]) -> None:
+    """Every fifth one writes."""
+    try:
+        if number % 5 == 0:
+            answer = site.post("/api/context_write", json={"topic": f"bench{number % 50}", "content": f"note {number}"})
+        else:
+            answer = site.get(_READ[number % len(_READ)])
+        text = None if answer.status_code == 200 else answer.text
+    except httpx2.HTTPError as error:
+        text = repr(error)
+    taken["writes" if number % 5 == 0 else "reads"].append((time.perf_counter() - due) * 1000)
+    if text is not None:
+        failures.append(text)
 
 
 def _work(tool: Tool, stop: threading.Event, failures: list[str]) -> None:
+    """Whatever ends it is seen: an agent that no longer works would make the load lighter than it is said to be."""
     while not stop.is_set():
         try:
             claim: dict[str, Any] = tool("claim_task")
             if claim.get("task") is not None:
                 tool("complete_task", task_id=claim["task"]["id"], summary="done")
-        except RuntimeError as error:
+        except Exception as error:
             failures.append(str(error))
+            if not isinstance(error, RuntimeError):
+                failures.append(f"{_ENDED}: {error!r}")
+                return
 
 
 @contextmanager

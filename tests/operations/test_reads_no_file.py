@@ -23,6 +23,7 @@ from wvo_mcp.operations import ALL
 from wvo_mcp.orchestration import background
 from wvo_mcp.orchestration.routing import overview
 from wvo_mcp.ports import Transaction
+from wvo_mcp.ports.store import SOON
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("SCALE-1")]
 
@@ -48,8 +49,8 @@ class Watched:
     async def read(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]]) -> T:
         return await self._store.read(caller, work)
 
-    async def wait_for_change(self, seconds: float) -> bool:
-        return await self._store.wait_for_change(seconds)
+    async def wait_for_change(self, seconds: float, *, within: float = SOON) -> bool:
+        return await self._store.wait_for_change(seconds, within=within)
 
     async def write(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]], *, keep: bool = True) -> T:
         async def within(tx: Transaction) -> T:

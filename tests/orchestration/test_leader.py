@@ -22,6 +22,7 @@ from wvo_mcp.orchestration.leader import (
     Overtaken,
 )
 from wvo_mcp.ports import Store, Transaction
+from wvo_mcp.ports.store import SOON
 from wvo_mcp.store.sqlite.store import SqliteStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_stores]
@@ -172,8 +173,8 @@ async def test_a_store_out_of_reach_ends_the_term_where_it_is_held_too(bench: Be
 
         reachable = True
 
-        async def wait_for_change(self, seconds: float) -> bool:
-            return await bench.store.wait_for_change(seconds)
+        async def wait_for_change(self, seconds: float, *, within: float = SOON) -> bool:
+            return await bench.store.wait_for_change(seconds, within=within)
 
         async def read(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]]) -> T:
             if not self.reachable:
@@ -237,8 +238,8 @@ class Gated:
         await self._wait()
         return await self._bench.store.write(caller, work, keep=keep)
 
-    async def wait_for_change(self, seconds: float) -> bool:
-        return await self._bench.store.wait_for_change(seconds)
+    async def wait_for_change(self, seconds: float, *, within: float = SOON) -> bool:
+        return await self._bench.store.wait_for_change(seconds, within=within)
 
     async def _wait(self) -> None:
         self._stopped.set()

@@ -25,9 +25,8 @@ async def _steps(bench: Bench, asked: dict[str, Any]) -> set[str]:
     return await bench.store.writer.read(plans)
 
 
-async def test_no_page_scans_a_table_that_grows(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    await bench.create(a_task("A"), a_task("B", depends_on=["A"]))
-    await bench.done("A")
+def _noted(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The statements from now on, and what was given to each."""
     asked: dict[str, Any] = {}
     execute = SqliteRows.execute
 
@@ -36,6 +35,13 @@ async def test_no_page_scans_a_table_that_grows(bench: Bench, monkeypatch: pytes
         return execute(rows, sql, params)
 
     monkeypatch.setattr(SqliteRows, "execute", noted)
+    return asked
+
+
+async def test_no_page_scans_a_table_that_grows(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    await bench.create(a_task("A"), a_task("B", depends_on=["A"]))
+    await bench.done("A")
+    asked = _noted(monkeypatch)
     await bench.call("merge_queue", OWNER, cursor="all")
     await bench.call("merge_queue", OWNER, cursor="9")
     for name in ("merge_queue", "provider_usage", "budget_show", "burn_down", "milestones"):
@@ -61,3 +67,18 @@ async def test_claims_are_read_back_to_their_routes(bench: Bench) -> None:
     await bench.claim(ANN, "A")
 
     assert await bench.read(lambda tx: tx.routing.routed_last(10)) == []  # nothing is routed without providers
+
+
+async def test_the_overview_reads_no_pending_task_that_waits_for_no_approval(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.create(a_task("A", requires_approval=True), a_task("B"))
+    asked = _noted(monkeypatch)
+    seen = await bench.call("attention", OWNER)
+    monkeypatch.undo()
+
+    assert [one["id"] for one in seen["needs"]] == ["A"]
+    of_all = {
+        sql for sql, params in asked.items() if "FROM tasks" in sql and "'pending'" in sql and "unapproved" in params
+    }
+    assert {"tasks_unapproved" in step for step in await _steps(bench, {sql: asked[sql] for sql in of_all})} == {True}

@@ -1,11 +1,13 @@
 """Whoever waits for something to happen is woken by the commit of anybody."""
 
+import itertools
 import threading
 
 import anyio
 import pytest
 
 from tests.support.bench import AnyStore, Bench, a_task
+from wvo_mcp.ports.store import SOON
 from wvo_mcp.store.postgres.store import PostgresStore
 from wvo_mcp.store.sqlite.store import SqliteStore
 
@@ -118,3 +120,28 @@ async def test_no_thread_is_left_behind(other: AnyStore) -> None:
     await other.close()
 
     assert not [thread for thread in began if thread.is_alive()]
+
+
+@pytest.mark.sqlite
+async def test_what_is_not_there_yet_is_asked_for_after_twice_as_long_each_time(
+    bench: Bench, other: AnyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(other, SqliteStore)
+    await settled(other)
+    version, now = other._version, 1_000.0
+    asked: list[float] = []
+
+    async def asking() -> object:
+        asked.append(now - 1_000.0)
+        return await version()
+
+    monkeypatch.setattr(anyio, "current_time", lambda: now)
+    monkeypatch.setattr(other, "_version", asking)
+    monkeypatch.setattr(other, "_traces", lambda: [(1, 1), (2, 2)])
+    while now < 1_020.0:
+        await other._changed()
+        now += SOON
+
+    assert len(asked) < 12
+    assert asked[-1] > 5.0
+    assert all(later <= 2 * earlier + 2 * SOON for earlier, later in itertools.pairwise(asked))

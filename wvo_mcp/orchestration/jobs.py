@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -143,6 +144,10 @@ class LongWork:
         """How the job is. Raises NotFound, and what the work raised."""
         raise NotFound("job", handle, field="handle", hint=_UNKNOWN)
 
+    def within(self, seconds: float) -> "LongWork":
+        """The same jobs, for who waits no longer than so many seconds before a handle will do."""
+        return self
+
 
 class Jobs(LongWork, Component):
     """The long work of one server; it dies with it."""
@@ -188,3 +193,8 @@ class Jobs(LongWork, Component):
         if job is None or job.tool != tool:
             return await super().poll(tool, handle)
         return await job.answer(self._patience, on_progress)
+
+    def within(self, seconds: float) -> LongWork:
+        same = copy(self)  # of the jobs too
+        same._patience = min(seconds, self._patience)
+        return same

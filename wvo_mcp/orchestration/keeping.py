@@ -13,6 +13,7 @@ from wvo_mcp.errors import WvoError
 from wvo_mcp.orchestration.leader import ROLE
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Clock, Store, Transaction, WatchedStore
+from wvo_mcp.ports.store import SOON
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -108,8 +109,8 @@ class NotifyingStore:
     async def read(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]]) -> T:
         return await self._store.read(caller, work)
 
-    async def wait_for_change(self, seconds: float) -> bool:
-        return await self._store.wait_for_change(seconds)
+    async def wait_for_change(self, seconds: float, *, within: float = SOON) -> bool:
+        return await self._store.wait_for_change(seconds, within=within)
 
     async def write(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]], *, keep: bool = True) -> T:
         try:

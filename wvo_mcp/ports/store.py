@@ -40,6 +40,9 @@ from wvo_mcp.ports.world import Liveness
 
 T = TypeVar("T")
 
+SOON = 0.05
+"""Seconds after a commit."""
+
 
 class Transaction(Protocol):
     """One consistent view; for writers, all or nothing. `now` never precedes the store's latest event."""
@@ -123,6 +126,7 @@ class Store(Protocol):
 class WatchedStore(Store, Protocol):
     """A store of which one can wait for news."""
 
-    async def wait_for_change(self, seconds: float) -> bool:
+    async def wait_for_change(self, seconds: float, *, within: float = SOON) -> bool:
         """Wait until another writer may have written since the last call returned, or until the time is over; was it the
-        former? The first call of a task returns at once. Several tasks may wait; each is told of each change."""
+        former? The first call of a task returns at once. Several tasks may wait; each is told of each change. Who can be told
+        later than others after a commit, `within` more seconds, costs less."""

@@ -24,6 +24,7 @@ from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.task import SETTLED
 from wvo_mcp.errors import WvoError
 from wvo_mcp.ports import Transaction, WatchedStore
+from wvo_mcp.ports.store import SOON
 from wvo_mcp.ports.telemetry import Attribute
 from wvo_mcp.telemetry.instruments import CALLS, EXECUTIONS, TRANSACTIONS, WORKSPACES, Instruments, left, outcome
 
@@ -269,8 +270,8 @@ class WatchedTransactions:
         self._tracing = tracing
         self._system = system
 
-    async def wait_for_change(self, seconds: float) -> bool:
-        return await self._store.wait_for_change(seconds)
+    async def wait_for_change(self, seconds: float, *, within: float = SOON) -> bool:
+        return await self._store.wait_for_change(seconds, within=within)
 
     async def read(self, caller: Caller, work: Work[T]) -> T:
         return await self._watched("read", partial(self._store.read, caller), work, "read", "read")

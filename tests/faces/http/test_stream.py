@@ -17,6 +17,7 @@ from wvo_mcp.faces.http import stream
 from wvo_mcp.faces.http.pages.page import Visit
 from wvo_mcp.faces.http.pages.serving import Pages
 from wvo_mcp.faces.http.site import Site
+from wvo_mcp.ports.store import SOON
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("DASH-1")]
 
@@ -28,6 +29,10 @@ async def running(bench: Bench) -> AsyncGenerator[Site]:
         group.start_soon(site.run)
         yield site
         group.cancel_scope.cancel()
+
+
+def streams_of(site: Site) -> stream.Streams:
+    return next(part for part in site._parts if isinstance(part, stream.Streams))
 
 
 async def digest_of(bench: Bench, address: str) -> str:
@@ -218,10 +223,10 @@ async def test_a_store_that_is_away_for_a_moment_ends_no_stream(bench: Bench, mo
     wait = bench.store.wait_for_change
     away = True
 
-    async def waited(seconds: float) -> bool:
+    async def waited(seconds: float, *, within: float = SOON) -> bool:
         if away:
             raise StoreUnavailable("The disk is away.")
-        return await wait(seconds)
+        return await wait(seconds, within=within)
 
     monkeypatch.setattr(bench.store, "wait_for_change", waited)
     async with running(bench) as site, streaming(site, "/stream") as tab:
@@ -259,3 +264,40 @@ async def test_what_cannot_be_streamed_is_said(bench: Bench, query: str, headers
 
     assert answer.status_code == status, answer.text
     assert answer.json()["error"]["message"]
+
+
+async def test_a_stream_beats_also_while_changes_are_none_of_what_it_shows(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "HEARTBEAT_SECONDS", 0.05)
+    streams = streams_of(site_of(bench))
+    with anyio.fail_after(20):
+        async for generation in streams._beats():
+            if generation is None:
+                break
+            streams._wake()  # as a leader does that renews its lease
+            await anyio.lowlevel.checkpoint()
+
+
+async def test_the_store_is_looked_at_only_while_there_are_streams(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait = bench.store.wait_for_change
+    looked: list[float] = []
+
+    async def waited(seconds: float, *, within: float = SOON) -> bool:
+        looked.append(within)
+        return await wait(seconds, within=within)
+
+    monkeypatch.setattr(bench.store, "wait_for_change", waited)
+    async with running(bench) as site:
+        await anyio.wait_all_tasks_blocked()
+        assert looked == []
+        async with streaming(site, "/stream") as tab:
+            await tab.next("begin")
+            await bench.create(a_task("T1"))
+            await tab.next("event")
+        async with streaming(site, "/stream?after=0") as tab:
+            await tab.next("event")
+
+    assert {*looked} == {stream._WITHIN_SECONDS}

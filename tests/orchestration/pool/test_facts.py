@@ -10,6 +10,7 @@ import pytest
 from tests.support.bench import ANN, OWNER, Bench, a_task
 from wvo_mcp.errors import Forbidden, StoreUnavailable
 from wvo_mcp.orchestration.pool import facts
+from wvo_mcp.ports.store import SOON
 
 pytestmark = pytest.mark.anyio
 
@@ -119,7 +120,7 @@ async def test_a_watch_outlives_a_store_that_is_away(monkeypatch: pytest.MonkeyP
     class Away:
         looks = 0
 
-        async def wait_for_change(self, seconds: float) -> bool:
+        async def wait_for_change(self, seconds: float, *, within: float = SOON) -> bool:
             await anyio.lowlevel.checkpoint()
             return True
 
@@ -147,7 +148,7 @@ async def test_a_watch_outlives_a_store_that_is_away(monkeypatch: pytest.MonkeyP
 
 async def test_workers_end_before_their_leases_while_the_store_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     class Away:
-        async def wait_for_change(self, seconds: float) -> bool:
+        async def wait_for_change(self, seconds: float, *, within: float = SOON) -> bool:
             raise StoreUnavailable("no route to host")
 
     monkeypatch.setattr(facts, "_AGAIN_SECONDS", 0.0)

@@ -36,6 +36,8 @@ HEARTBEAT_SECONDS = 15.0
 LIFE_SECONDS = 600.0
 """Then a stream ends, and its client, which comes back, is asked again who it is."""
 _LOOK_SECONDS = 5.0
+_WITHIN_SECONDS = 0.2
+"""So much later than others they hear of a change: looking costs, also when nothing happens."""
 _AWAY_SECONDS = 1.0
 """Between two looks at a store that cannot be reached."""
 _SHARE = 10
@@ -95,6 +97,7 @@ class Streams:
         self._views: dict[tuple[str, str, int], View] = {}
         self._generation = 0
         self._changed = anyio.Event()
+        self._wanted = anyio.Event()
         self._closed = False
         self._events: dict[int, Row] = {}
         """Pages of events by what they come after, as they are now: most programs wait for the same ones."""
@@ -102,10 +105,13 @@ class Streams:
         self.open = 0
 
     async def run(self) -> None:
-        """Watches the store until cancelled."""
+        """Watches the store until cancelled, while there are streams."""
         while True:
+            if not self.open:
+                self._wanted = anyio.Event()
+                await self._wanted.wait()
             try:
-                changed = await self._store.wait_for_change(_LOOK_SECONDS)
+                changed = await self._store.wait_for_change(_LOOK_SECONDS, within=_WITHIN_SECONDS)
             except WvoError as error:  # each stream says so, and the next look that succeeds sends what changed
                 _log.warning("changes are not seen: %s", error.message)
                 changed = True
@@ -135,6 +141,7 @@ class Streams:
         if request.method == "HEAD":
             return Response(media_type="text/event-stream")
         self.open += 1
+        self._wanted.set()
         return _Stream(self._while_held(principal_of(request.scope), messages), self._ended)
 
     async def _while_held(self, principal: Principal, messages: AsyncGenerator[str]) -> AsyncGenerator[str]:
@@ -241,23 +248,22 @@ class Streams:
             return found
 
     async def _beats(self, every: Callable[[], float | None] = lambda: None) -> AsyncGenerator[int | None]:
-        """The number of each change, the first at once, and again after `every` seconds; None where nothing changed for a
-        while. Ends with its life."""
+        """The number of each change, the first at once, and again after `every` seconds; None now and then, so that whoever is
+        between hears that it lives. Ends with its life."""
         until = anyio.current_time() + LIFE_SECONDS * random.uniform(0.8, 1.0)  # noqa: S311 - so that not all end at once
         told, said = -1, anyio.current_time()
         while not self._closed and anyio.current_time() < until:
-            if told != self._generation:
+            if told == self._generation:
+                changed, again = self._changed, every()
+                left = said + HEARTBEAT_SECONDS - anyio.current_time()
+                with anyio.move_on_after(left if again is None else min(again, left)):
+                    await changed.wait()
+            else:
+                again = None
+            if told != self._generation or again is not None:
                 told = self._generation
                 yield told
-                continue
-            changed, again = self._changed, every()
-            with anyio.move_on_after(HEARTBEAT_SECONDS if again is None else again):
-                await changed.wait()
-            if told != self._generation:
-                continue
-            if again is not None:
-                yield told
-            if again is None or anyio.current_time() - said >= HEARTBEAT_SECONDS:
+            if anyio.current_time() - said >= HEARTBEAT_SECONDS:
                 said = anyio.current_time()
                 yield None
 

@@ -16,6 +16,7 @@ from wvo_mcp.domain.health import Condition
 from wvo_mcp.domain.lease import WIP_LIMIT, Caller
 from wvo_mcp.errors import InvalidInput, WvoError
 from wvo_mcp.ports import Clock, Liveness, Transaction
+from wvo_mcp.ports.store import SOON
 from wvo_mcp.store.postgres.executor import PostgresExecutor
 from wvo_mcp.store.postgres.migrate import migrate
 from wvo_mcp.store.postgres.presence import Presence, Presences, connected
@@ -88,7 +89,7 @@ class PostgresStore:
         self._listener = presence
         return presence
 
-    async def wait_for_change(self, seconds: float) -> bool:
+    async def wait_for_change(self, seconds: float, *, within: float = SOON) -> bool:
         if self._listener is None:
             listener = Presence(self.writer.url, None, self._heard)
             await anyio.to_thread.run_sync(listener.begin)

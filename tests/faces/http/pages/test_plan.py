@@ -164,6 +164,24 @@ async def test_a_page_gives_up_waiting_before_the_call_does(
         assert len((await visitor.data("/plan/graph.json"))["graph"]["nodes"]) == 1
 
 
+async def test_a_page_waits_for_a_forecast_no_longer_than_for_a_graph(
+    bench: Bench, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(store: Store, caller: Caller) -> outlook.Readings:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    monkeypatch.setattr(outlook, "read", never)
+    monkeypatch.setattr(jobs, "_patience", 60.0)
+    monkeypatch.setattr(plan, "PATIENCE_SECONDS", 0.01)
+    async with visiting(bench.services) as visitor:
+        with anyio.fail_after(30):
+            begun = await visitor.data("/plan/forecast.json")
+            again = await visitor.data(f"/plan/forecast.json?handle={begun['handle']}")
+
+    assert (again["handle"], "pending" in again) == (begun["handle"], True)
+
+
 async def test_a_forecast_is_no_live_page(bench: Bench) -> None:
     async with visiting(bench.services) as visitor:
         assert "hx-sse:connect" not in await visitor.page("/plan/forecast")

@@ -1,12 +1,14 @@
 """The plan: how it goes down, its milestones, its graph, and when it will be done. Nothing here waits for long work: what is
 not there yet is said to be under way."""
 
+from dataclasses import replace
 from typing import Any
 
 import anyio
 
 from wvo_mcp.errors import NotFound
 from wvo_mcp.faces.http.pages.page import Data, Page, Visit
+from wvo_mcp.orchestration.jobs import LongWork
 
 PATIENCE_SECONDS = 0.25
 _PARTS = 40
@@ -48,10 +50,12 @@ async def _soon(visit: Visit, operation: str, **arguments: Any) -> Data:
 async def _forecast(visit: Visit) -> Data:
     """{forecast}, or {pending: {progress, note}, handle}: ask again with the handle."""
     handle = visit.filter("handle")
+    jobs = visit.services.get(LongWork).within(PATIENCE_SECONDS)
+    soon = replace(visit, services=visit.services.having({LongWork: jobs}))
     try:
-        found = await visit.ask("forecast", handle=handle)
+        found = await soon.ask("forecast", handle=handle)
     except NotFound:  # of another server, or forgotten
-        found = await visit.ask("forecast")
+        found = await soon.ask("forecast")
     if "handle" in found:
         return {"pending": _progress(found), "handle": found["handle"]}
     return {"forecast": found}
