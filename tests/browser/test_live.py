@@ -84,6 +84,27 @@ def test_an_act_is_seen_in_every_open_tab_within_a_second(shop: Shop, opened: Op
     assert max(late) < 5.0, late
 
 
+def test_that_a_page_is_live_is_said_once_and_not_with_each_change(shop: Shop, opened: Opened) -> None:
+    """A screen reader says what is written into a status, also where it was the same before."""
+    tab = opened(shop.at("/events"), who=shop.signed_in("ann"))
+    tab.get_by_text("live", exact=True).wait_for()
+    tab.evaluate(
+        "() => { window.said = []; const all = { childList: true, subtree: true, characterData: true };"
+        " const noted = new MutationObserver((news) => window.said.push(...news.map((one) => one.target.textContent)));"
+        " document.querySelectorAll('[role=status]').forEach((one) => noted.observe(one, all)); }"
+    )
+    for number in range(3):
+        shop.server.command("add", "Said", "--id", f"SAID-{number}")
+        tab.get_by_text(f"SAID-{number}").first.wait_for()
+    assert tab.evaluate("window.said") == []
+
+    shop.server.stop(signal.SIGKILL)
+    tab.get_by_text("reconnecting", exact=True).wait_for()
+    shop.server.start()
+    tab.get_by_text("live", exact=True).wait_for()
+    assert tab.evaluate("window.said") == ["reconnecting", "live"]
+
+
 def test_tabs_and_clients_are_right_again_after_a_restart_and_miss_nothing(shop: Shop, opened: Opened) -> None:
     begin = shop.events()[-1][0]
     listeners = [Listener(shop.server.port, begin) for _ in range(_CLIENTS)]

@@ -1,6 +1,8 @@
 """Every page of a full project: for people who see little, have a small screen, use no script; and nothing that agents wrote
 acts."""
 
+from itertools import pairwise
+
 import pytest
 from playwright.sync_api import Page as Tab
 
@@ -112,3 +114,17 @@ def test_what_agents_wrote_is_shown_as_text_and_runs_nowhere(shop: Shop, opened:
         assert "\\e[31m" in text or "\\u001b[31m" in text, f"{address}: {text[:300]!r}"
     tab.goto(shop.at("/tasks/HELD/files"))
     assert FILE in tab.locator("#live_diff .diff").inner_text()
+
+
+def test_the_lines_of_a_diff_follow_each_other_without_a_gap(shop: Shop, opened: Opened) -> None:
+    """As they are seen, and as they are read out or copied."""
+    tab = opened(shop.at("/tasks/RESTS/files?checkpoint=2"), size="phone", who=shop.signed_in("ann"), stale=True)
+    diff = tab.locator(".diff")
+    text = diff.inner_text().rstrip("\n").split("\n")
+    assert text[-2:] == ["-first", "+second"]
+    assert "" not in text
+    lines = [line.bounding_box() for line in diff.locator("span").all()]
+    steps = [below["y"] - above["y"] for above, below in pairwise(lines) if above and below]
+    assert len(steps) == len(text) - 1
+    height = diff.evaluate("(one) => parseFloat(getComputedStyle(one).lineHeight)")
+    assert steps == pytest.approx([height] * len(steps), abs=0.5)
