@@ -1,6 +1,7 @@
 """A project with something of everything, each text as an attacker would write it."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,23 +75,32 @@ class _LastingYard(Yard):
         return replace(agent, admitted=WorkerPass(row.worker_id, task_id, token))
 
 
-async def fill(root: Path) -> Filled:
+@asynccontextmanager
+async def bench_at(root: Path, roadmap: str) -> AsyncGenerator[Bench]:
+    """Over the store of a project with this roadmap."""
     clock: Any = SystemClock()
     servers = Servers()
     store = SqliteStore(root / "state" / "state.db", clock, servers, synchronous="OFF")
     await store.open()
     try:
-        roadmap = root / "state" / "roadmap.yaml"
-        roadmap.write_text(_ROADMAP)
-        (root / "state" / "providers.yaml").write_text(_PROVIDERS)
+        path = root / "state" / "roadmap.yaml"
+        path.write_text(roadmap)
         services = Services(
             store=store,
             policy=Policy(wip_limit=50, agent_wip_limit=50),
-            roadmap=RoadmapSource(roadmap),
+            roadmap=RoadmapSource(path),
             directives=DirectiveFiles(root),
         )
         bench = Bench(services, store, clock, servers)
         await bench.call("roadmap_sync", OWNER)
+        yield bench
+    finally:
+        await store.close()
+
+
+async def fill(root: Path) -> Filled:
+    async with bench_at(root, _ROADMAP) as bench:
+        (root / "state" / "providers.yaml").write_text(_PROVIDERS)
         yard = _LastingYard(root, bench).begin()
         await _work(yard)
         approvals = await _waits(bench)
@@ -98,8 +108,6 @@ async def fill(root: Path) -> Filled:
         landed = await _landed(yard)
         await _rests(yard)
         return Filled(approvals, entry, landed)
-    finally:
-        await store.close()
 
 
 async def _work(yard: Yard) -> None:
