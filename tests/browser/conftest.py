@@ -19,6 +19,14 @@ from tests.browser.server import PageServer
 from tests.support.workspace import REPOSITORY
 
 AXE = REPOSITORY / ".cache" / "browser" / "node_modules" / "axe-core" / "axe.min.js"
+_VIOLATIONS = """
+async (asked) => {
+  const found = await axe.run(document, { runOnly: asked, resultTypes: ["violations"] });
+  return found.violations.flatMap((one) => one.nodes.map((node) =>
+    `${one.id}: ${node.target} ${node.html.slice(0, 160)} ${(node.failureSummary ?? "").slice(0, 300)}`));
+}
+"""
+"""What passed stays in the page: it is much, and nobody reads it."""
 SIZES = {"wide": (1280, 900), "phone": (375, 740)}
 
 
@@ -106,12 +114,7 @@ def violations(page: Page, rules: Sequence[str] | None = None) -> list[str]:
     page.evaluate(AXE.read_text())
     tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
     asked = {"type": "tag", "values": tags} if rules is None else {"type": "rule", "values": [*rules]}
-    found = page.evaluate("asked => axe.run(document, {runOnly: asked})", asked)
-    return [
-        f"{one['id']}: {node['target']} {node['html'][:160]} {node.get('failureSummary', '')[:300]}"
-        for one in found["violations"]
-        for node in one["nodes"]
-    ]
+    return page.evaluate(_VIOLATIONS, asked)
 
 
 class Shop:
@@ -141,6 +144,20 @@ class Shop:
         """(seq, kind) of what the store has."""
         with closing(sqlite3.connect(self.server.root / "state" / "state.db")) as store:
             return store.execute("SELECT seq, kind FROM events WHERE seq > ? ORDER BY seq", (after,)).fetchall()
+
+    def told(self, after: int, kind: str, task_id: str | None) -> list[tuple[str, dict[str, Any]]]:
+        """(who, data) of the events of this kind."""
+        with closing(sqlite3.connect(self.server.root / "state" / "state.db")) as store:
+            rows = store.execute(
+                "SELECT agent_id, data FROM events WHERE seq > ? AND kind = ? AND task_id IS ? ORDER BY seq",
+                (after, kind, task_id),
+            ).fetchall()
+        return [(who, json.loads(data)) for who, data in rows]
+
+    def value(self, query: str, *given: Any) -> Any:
+        """Of the first row of what the store has."""
+        with closing(sqlite3.connect(self.server.root / "state" / "state.db")) as store:
+            return store.execute(query, given).fetchone()[0]
 
     def happened(self, task_id: str) -> float:
         """When the first event of the task was, in seconds."""

@@ -1,6 +1,7 @@
 """A project with something of everything, each text as an attacker would write it."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.operations import ALL
 from wvo_mcp.orchestration.approvals import deciding
+from wvo_mcp.orchestration.tasks import review
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.workers import Violation
 from wvo_mcp.store.sqlite.store import SqliteStore
@@ -38,11 +40,22 @@ epics:
 """
 
 
+_PROVIDERS = """
+providers:
+  claude:
+    kind: claude
+    limits: {hourly: 3000000, daily: 20000000}
+    tiers:
+      low: {model: haiku, cost: {input: 1, output: 5, cached: 0.1}}
+"""
+
+
 @dataclass(frozen=True)
 class Filled:
     approvals: Mapping[str, str]
     """By task, what it asks."""
     entry: str
+    landed: str
 
     def addresses(self, patterns: list[str]) -> list[str]:
         """With ids of what is there."""
@@ -62,29 +75,39 @@ class _LastingYard(Yard):
         return replace(agent, admitted=WorkerPass(row.worker_id, task_id, token))
 
 
-async def fill(root: Path) -> Filled:
+@asynccontextmanager
+async def bench_at(root: Path, roadmap: str) -> AsyncGenerator[Bench]:
+    """Over the store of a project with this roadmap."""
     clock: Any = SystemClock()
     servers = Servers()
     store = SqliteStore(root / "state" / "state.db", clock, servers, synchronous="OFF")
     await store.open()
     try:
-        roadmap = root / "state" / "roadmap.yaml"
-        roadmap.write_text(_ROADMAP)
+        path = root / "state" / "roadmap.yaml"
+        path.write_text(roadmap)
         services = Services(
             store=store,
             policy=Policy(wip_limit=50, agent_wip_limit=50),
-            roadmap=RoadmapSource(roadmap),
+            roadmap=RoadmapSource(path),
             directives=DirectiveFiles(root),
         )
         bench = Bench(services, store, clock, servers)
         await bench.call("roadmap_sync", OWNER)
+        yield bench
+    finally:
+        await store.close()
+
+
+async def fill(root: Path) -> Filled:
+    async with bench_at(root, _ROADMAP) as bench:
+        (root / "state" / "providers.yaml").write_text(_PROVIDERS)
         yard = _LastingYard(root, bench).begin()
         await _work(yard)
         approvals = await _waits(bench)
         entry = await _submitted(yard)
-        return Filled(approvals, entry)
-    finally:
-        await store.close()
+        landed = await _landed(yard)
+        await _rests(yard)
+        return Filled(approvals, entry, landed)
 
 
 async def _work(yard: Yard) -> None:
@@ -102,6 +125,7 @@ async def _work(yard: Yard) -> None:
         await ask("checkpoint", task_id="HELD", summary=HOSTILE, next_steps=HOSTILE, progress=40 + number)
     await ask("context_write", task_id="HELD", topic="a", content=HOSTILE)
     await ask("message_send", _WORKER, to="person", kind="question", body=HOSTILE)
+    await ask("message_send", _WORKER, to="person", kind="note", body=HOSTILE)
     await ask("message_send", _WORKER, to="HELD", task_id="HELD", kind="question", body=HOSTILE)
     await ask("review", OWNER, task_id="HELD", question=HOSTILE)
     logs = yard.root / "state" / "workers"
@@ -158,3 +182,26 @@ async def _submitted(yard: Yard) -> str:
     yard.write(place.path, {FILE: f"{HOSTILE}\n", "code.py": f"a = '{HOSTILE}'\n"})
     done = await yard.complete(worker, summary=HOSTILE)
     return str(done["submission"]["entry_id"])
+
+
+async def _landed(yard: Yard) -> str:
+    """LANDED is in the target; its entry."""
+    worker, place = await yard.opened("LANDED")
+    yard.write(place.path, {"landed.py": "b = 2\n"})
+    await yard.complete(worker, summary="done")
+
+    async def work(tx: Transaction) -> str:
+        entry = (await tx.submissions.of_task("LANDED"))[0]
+        await review.landed(tx, entry, {"landed_sha": entry["commit_sha"], "tip_sha": entry["base_sha"]})
+        return entry["entry_id"]
+
+    return await yard.bench.write(work)
+
+
+async def _rests(yard: Yard) -> None:
+    """RESTS has a worktree with two checkpoints, in which nobody works."""
+    worker, place = await yard.opened("RESTS")
+    for text in ("first\n", "second\n"):
+        yard.write(place.path, {"rests.py": text})
+        await ALL["checkpoint"](yard.services, worker, {"task_id": "RESTS", "summary": text, "progress": 40})
+    await ALL["block_task"](yard.services, worker, {"task_id": "RESTS", "reason": "a question"})

@@ -4,6 +4,7 @@ import pytest
 from playwright.sync_api import Locator
 from playwright.sync_api import Page as Tab
 
+from tests.browser import hands
 from tests.browser.conftest import Opened, Shop
 
 pytestmark = [pytest.mark.requirement("DASH-1", "DASH-2", "DASH-3")]
@@ -68,30 +69,6 @@ def test_a_person_pauses_by_a_dialog_and_resumes(shop: Shop, opened: Opened) -> 
     assert len(told) == 2, shop.events()[-6:]
 
 
-def test_a_person_acknowledges_retries_unblocks_and_stops_a_worker(shop: Shop, opened: Opened) -> None:
-    tab = _live(opened(shop.at("/alerts"), who=shop.signed_in("ann")))
-    alert = tab.locator("#live_alerts [data-row]").filter(has=tab.get_by_role("link", name="FAILS-2", exact=True))
-    alert.get_by_role("button", name="Acknowledge").click()
-    alert.get_by_text("acknowledged by ann").wait_for()
-    assert tab.evaluate(_SAME)
-
-    for task_id, label, now in (("FAILS", "Retry", "pending"), ("STOPPED", "Unblock", "pending")):
-        tab.goto(shop.at(f"/tasks/{task_id}"))
-        _live(tab).get_by_role("button", name=label, exact=True).click()
-        tab.locator(f"#live_state .chip.is-{now}").wait_for()
-        assert tab.evaluate(_SAME)
-
-    tab.goto(shop.at("/tasks/READY"))
-    _control(_live(tab), "update_task").get_by_label("Priority").select_option("low")
-    _control(tab, "update_task").get_by_role("button").click()
-    tab.locator("#live_state").get_by_text("low", exact=True).first.wait_for()
-
-    tab.goto(shop.at("/workers/w-2"))
-    _control(_live(tab), "worker_stop").get_by_role("button").click()
-    _confirmed(tab)
-    tab.get_by_text("A person asked it to stop").or_(tab.locator("#live_worker .chip.is-killed")).first.wait_for()
-
-
 def test_a_list_is_gone_through_and_decided_by_keys(shop: Shop, opened: Opened) -> None:
     tab = _live(opened(shop.at("/approvals"), who=shop.signed_in("ann")))
     rows = tab.locator("main [data-row]")
@@ -125,10 +102,45 @@ def test_a_list_is_gone_through_and_decided_by_keys(shop: Shop, opened: Opened) 
     tab.goto(shop.at("/tasks"))
     tab.keyboard.press("/")
     assert tab.evaluate("document.activeElement.name") == "query"
-    tab.goto(shop.at("/events"))
+
+
+def test_enter_opens_what_a_row_is_about(shop: Shop, opened: Opened) -> None:
+    """Not the filter by its kind; and where it is about nothing that has a page, what it says is unfolded."""
+    tab = opened(shop.at("/events?task_id=HELD"), who=shop.signed_in("ann"), stale=True)
     tab.keyboard.press("j")
     tab.keyboard.press("Enter")
-    tab.wait_for_url("**/events?kind=*")
+    tab.wait_for_url("**/tasks/HELD")
+
+    event = tab.locator("#live_events [data-row]").first
+    event.evaluate("(one) => { one.tabIndex = -1; one.focus(); }")
+    tab.keyboard.press("Enter")
+    assert event.locator("details").get_attribute("open") is not None
+    assert tab.url.endswith("/tasks/HELD")
+
+
+def test_no_key_stops_a_worker(shop: Shop, opened: Opened) -> None:
+    """The list of keys says that d denies."""
+    tab = opened(shop.at("/"), who=shop.signed_in("ann"), stale=True)
+    row = tab.locator("#run-w-1")
+    row.get_by_role("button", name="Stop this worker").wait_for()
+    row.evaluate("(one) => { one.tabIndex = -1; one.focus(); }")
+    for key in "adjk":
+        tab.keyboard.press(key)
+        assert not tab.locator("#ask").is_visible(), key
+
+
+def test_the_slider_goes_through_the_checkpoints_by_keys(shop: Shop, opened: Opened) -> None:
+    """One after the other: the page that a key leads to has the focus where the next key is pressed."""
+    tab = opened(shop.at("/tasks/HELD/files?checkpoint=now"), who=shop.signed_in("ann"))
+    slider = tab.get_by_role("slider", name="Checkpoint")
+    hands.reach(tab, slider)
+    for number in (2, 1):
+        tab.keyboard.press("ArrowLeft")
+        tab.wait_for_url(f"**/files?checkpoint={number}")
+        tab.get_by_role("heading", name=f"Checkpoint {number}").wait_for()
+        assert slider.evaluate("(one) => one === document.activeElement")
+        assert tab.locator(".slider output").inner_text().startswith(f"{number} ")
+        assert f"+{number - 1} <img" in tab.locator(".diff").inner_text()
 
 
 @pytest.mark.parametrize("address", ["/", "/tasks/HELD"])

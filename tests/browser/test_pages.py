@@ -1,6 +1,8 @@
 """Every page of a full project: for people who see little, have a small screen, use no script; and nothing that agents wrote
 acts."""
 
+from itertools import pairwise
+
 import pytest
 from playwright.sync_api import Page as Tab
 
@@ -13,6 +15,7 @@ pytestmark = [pytest.mark.requirement("DASH-1", "DASH-2")]
 
 PATTERNS = [page.address for page in PAGES]
 FURTHER = ["/workers/w-1?log=raw", "/tasks/HELD/files?checkpoint=2&since=1", "/tasks?view=epic", "/approvals?state=all"]
+LOOKS = [("wide", False), ("phone", True), *([("wide", True), ("phone", False)] if FULL else [])]
 WIDTHS = "[document.documentElement.scrollWidth, innerWidth]"
 
 
@@ -28,13 +31,14 @@ def _widest(tab: Tab) -> str:
     )
 
 
-@pytest.mark.parametrize(("size", "dark"), [("wide", False), ("phone", True)])
+@pytest.mark.timeout(900 if FULL else 300)
+@pytest.mark.parametrize(("size", "dark"), LOOKS)
 def test_nobody_is_kept_out_and_nothing_stands_out_at_the_side(
     shop: Shop, opened: Opened, size: str, dark: bool
 ) -> None:
-    """What does not depend on colours and sizes is looked at once; with the full size, everything in both."""
+    """What does not depend on colours and sizes is looked at once; with the full size, everything in each look."""
     rules = None if FULL or size == "phone" else ["color-contrast"]
-    tab = opened(shop.at("/"), size=size, dark=dark, who=shop.signed_in("ann"))
+    tab = opened(shop.at("/"), size=size, dark=dark, who=shop.signed_in("ann"), stale=True)
     found: list[str] = []
     for address in _addresses(shop):
         tab.goto(shop.at(address))
@@ -89,7 +93,7 @@ def test_a_link_signs_in_once_by_a_button_and_its_person_signs_out(shop: Shop, o
 
 def test_what_agents_wrote_is_shown_as_text_and_runs_nowhere(shop: Shop, opened: Opened) -> None:
     """That nothing ran is checked for each tab when it closes."""
-    tab = opened(shop.at("/"), who=shop.signed_in("ann"))
+    tab = opened(shop.at("/"), who=shop.signed_in("ann"), stale=True)
     for address in _addresses(shop):
         tab.goto(shop.at(address))
         tab.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
@@ -112,3 +116,17 @@ def test_what_agents_wrote_is_shown_as_text_and_runs_nowhere(shop: Shop, opened:
         assert "\\e[31m" in text or "\\u001b[31m" in text, f"{address}: {text[:300]!r}"
     tab.goto(shop.at("/tasks/HELD/files"))
     assert FILE in tab.locator("#live_diff .diff").inner_text()
+
+
+def test_the_lines_of_a_diff_follow_each_other_without_a_gap(shop: Shop, opened: Opened) -> None:
+    """As they are seen, and as they are read out or copied."""
+    tab = opened(shop.at("/tasks/RESTS/files?checkpoint=2"), size="phone", who=shop.signed_in("ann"), stale=True)
+    diff = tab.locator(".diff")
+    text = diff.inner_text().rstrip("\n").split("\n")
+    assert text[-2:] == ["-first", "+second"]
+    assert "" not in text
+    lines = [line.bounding_box() for line in diff.locator("span").all()]
+    steps = [below["y"] - above["y"] for above, below in pairwise(lines) if above and below]
+    assert len(steps) == len(text) - 1
+    height = diff.evaluate("(one) => parseFloat(getComputedStyle(one).lineHeight)")
+    assert steps == pytest.approx([height] * len(steps), abs=0.5)

@@ -1,7 +1,6 @@
 """The page that names the projects of one server, as a person sees it."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx2
 import pytest
@@ -12,8 +11,9 @@ from tests.support.serving import Served
 pytestmark = [pytest.mark.sqlite, pytest.mark.requirement("CORE-15")]
 
 
-@pytest.fixture
-def several(tmp_path: Path) -> Iterator[Served]:
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    tmp_path = tmp_path_factory.mktemp("several")
     roots = {name: tmp_path / name for name in ("shop", "billing")}
     for root in roots.values():
         root.mkdir()

@@ -79,7 +79,7 @@
   // --- live or not -----------------------------------------------------------------------------------------------------
   const state = document.getElementById("live-state");
   function live(on, text) {
-    state.textContent = text;
+    if (state.textContent !== text) state.textContent = text; // a screen reader says what is written anew, also the same
     state.dataset.on = on ? "yes" : "no";
   }
   function seen(number) {
@@ -104,6 +104,7 @@
   document.addEventListener("htmx:after:swap", () => showTimes());
 
   // --- a slider over a list of links -----------------------------------------------------------------------------------
+  const slid = "slid";
   function slide(box) {
     const links = [...document.querySelectorAll(`#${box.dataset.slider} a`)].reverse();
     const input = box.querySelector("input"), output = box.querySelector("output");
@@ -114,7 +115,10 @@
     if (document.activeElement !== input) input.value = Math.max(0, links.findIndex((one) => one.hasAttribute("aria-current")));
     say();
     input.oninput = say;
-    input.onchange = () => { location.href = links[input.value].href; };
+    input.onchange = () => { sessionStorage.setItem(slid, box.dataset.slider); location.href = links[input.value].href; };
+    if (sessionStorage.getItem(slid) !== box.dataset.slider) return;
+    sessionStorage.removeItem(slid);
+    input.focus(); // the next key goes on from here
   }
   const sliders = () => each("[data-slider]", slide);
 
@@ -143,6 +147,8 @@
     const row = document.activeElement?.closest("[data-row]");
     row?.querySelector(`button[data-key="${key}"]`)?.click();
   }
+  // What a row is about, before what only filters or folds.
+  const target = (row) => row.querySelector("a.id") ?? row.querySelector("a:not(.kind)") ?? row.querySelector("summary");
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey || document.querySelector("dialog[open]")) return;
     if (event.target.closest("input, textarea, select, [contenteditable]")) return;
@@ -154,7 +160,7 @@
       d: () => press("d"),
       "/": () => document.querySelector("[data-search]")?.focus(),
       "?": () => document.getElementById("keys").showModal(),
-      Enter: on?.matches("[data-row]") ? () => on.querySelector("a")?.click() : undefined,
+      Enter: on?.matches("[data-row]") ? () => target(on)?.click() : undefined,
     };
     const action = actions[event.key];
     if (!action) return;
