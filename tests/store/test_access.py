@@ -157,9 +157,7 @@ async def test_eight_at_once_use_a_link_up_once(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("kind", [Kind.TOKEN, Kind.LINK])
-async def test_of_one_token_or_person_so_many_sessions_stay_and_the_one_that_rested_longest_goes(
-    bench: Bench, kind: Kind
-) -> None:
+async def test_of_one_token_so_many_sessions_stay_and_what_rested_longest_goes(bench: Bench, kind: Kind) -> None:
     row, shown = await a_token(bench, OWNER.agent_id)
 
     async def sign_in(kind: Kind) -> str:

@@ -1,13 +1,16 @@
 """JWTs at the door."""
 
+from datetime import timedelta
+
 import pytest
 
 from tests.support.bench import Bench
 from tests.support.issuer import AUDIENCE, NAME, URL, Issuer
-from tests.support.visitors import AWAY, House, bearer
+from tests.support.visitors import AWAY, COOKIE, House, bearer
 from tests.support.visitors import NAME as HOST
-from wvo_mcp.domain.access import Doors
+from wvo_mcp.domain.access import LOOPBACK, Doors
 from wvo_mcp.execution.jwks import JwksTokens
+from wvo_mcp.faces.http.access import Keys
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("DASH-3", "DASH-5")]
 
@@ -73,3 +76,34 @@ async def test_clients_find_the_issuer_for_the_address_that_was_typed(house: Hou
     assert found["resource"] == f"{scheme}://{host}/mcp"
     assert found["authorization_servers"] == [NAME]
     assert found["bearer_methods_supported"] == ["header"]
+
+
+async def test_what_lasts_ends_with_the_jwt_and_with_the_token_that_admitted_it(
+    bench: Bench, house: House, issuer: Issuer
+) -> None:
+    keys = Keys(bench.store, bench.clock, JwksTokens(NAME, AUDIENCE, URL, bench.clock, issuer.read))
+    jwt, _ = await keys.of_bearer(issuer.token(exp=bench.clock.now() + timedelta(minutes=59)), AWAY)
+    token, _ = await keys.of_bearer(await house.token("viewer", expires="1h"), AWAY)
+    async with house.visitor() as browser:
+        await browser.post("/login", data={"token": await house.token("viewer", expires="1h")})
+        session = await keys.of_cookie(browser.cookies[COOKIE])
+    assert session is not None
+    bench.clock.advance(minutes=60, seconds=-1)
+    assert [await keys.holds(one) for one in (jwt, token, session[0], LOOPBACK)] == [True] * 4, "clocks differ by 60 s"
+    bench.clock.advance(1)
+    assert [await keys.holds(one) for one in (jwt, token, session[0], LOOPBACK)] == [False, False, False, True]
+    for far in (10**11, 253_402_300_800.5):
+        assert await keys.holds((await keys.of_bearer(issuer.token(exp=far), AWAY))[0])
+
+
+async def test_all_sessions_of_a_token_have_one_share_with_it(bench: Bench, house: House) -> None:
+    keys = Keys(bench.store, bench.clock)
+    text = await house.token("viewer")
+    shares = {(await keys.of_bearer(text, AWAY))[0].share}
+    for _ in range(3):
+        async with house.visitor() as browser:
+            await browser.post("/login", data={"token": text})
+            found = await keys.of_cookie(browser.cookies[COOKIE])
+            assert found is not None
+            shares.add(found[0].share)
+    assert shares == {text.split("_")[1]}
