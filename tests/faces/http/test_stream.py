@@ -11,7 +11,7 @@ import pytest
 from starlette.types import Message
 
 from tests.support.bench import Bench, a_task
-from tests.support.web import OPERATOR, READER, Tab, as_principal, client_of, site_of, streaming, visiting
+from tests.support.web import CSRF, OPERATOR, READER, Tab, as_principal, client_of, site_of, streaming, visiting
 from wvo_mcp.domain import access
 from wvo_mcp.domain.access import Principal, Via
 from wvo_mcp.domain.lease import Role
@@ -68,7 +68,7 @@ async def test_a_tab_is_sent_the_row_that_changed(bench: Bench) -> None:
         async with visiting(bench, OPERATOR) as client:
             answer = await client.post(
                 "/do/approve",
-                content=f"csrf=right&id={approval}",
+                content=f"csrf={CSRF}&id={approval}",
                 headers={"content-type": "application/x-www-form-urlencoded"},
             )
             assert answer.status_code == 303
