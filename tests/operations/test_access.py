@@ -62,6 +62,34 @@ async def test_what_ended_is_listed_when_it_is_asked_for(bench: Bench) -> None:
     assert link["role"] == "admin"
 
 
+async def test_all_tokens_are_listed_page_by_page(bench: Bench) -> None:
+    made: list[str] = []
+    for number in range(130):
+        made.append((await call(bench, "token_create", OWNER, name=f"ci-{number}", role="agent"))["token_id"])
+        bench.clock.advance(0.001 * (number % 3))
+
+    listed: list[str] = []
+    asked: dict[str, Any] = {}
+    while True:
+        page = await call(bench, "token_list", OWNER, **asked)
+        listed += [one["token_id"] for one in page["tokens"]]
+        assert "clipped" not in page
+        if "next_cursor" not in page:
+            break
+        asked = {"cursor": page["next_cursor"]}
+    assert sorted(listed) == sorted(made)
+    assert listed[-1] in made[:2]
+    few = await call(bench, "token_list", OWNER, limit=7)
+    assert ([one["token_id"] for one in few["tokens"]], "next_cursor" in few) == (listed[:7], True)
+
+
+@pytest.mark.parametrize("cursor", ["x", "0", "2027-13-41T12:00:00.000Z.0123456789ab", "2027-01-01T12:00:00.000Z."])
+async def test_a_cursor_that_is_none_is_named(bench: Bench, cursor: str) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        await call(bench, "token_list", OWNER, cursor=cursor)
+    assert raised.value.details["field"] == "cursor"
+
+
 async def test_an_unknown_token_is_not_found_with_what_was_meant(bench: Bench) -> None:
     made = await call(bench, "token_create", OWNER, name="ci", role="agent")
 

@@ -154,3 +154,39 @@ async def test_eight_at_once_use_a_link_up_once(bench: Bench) -> None:
 
     assert sorted(str(one) for one in made if not isinstance(one, tuple)) == ["used"] * 7
     assert len(await bench.sql("SELECT * FROM access_tokens WHERE kind = 'session'")) == 1
+
+
+@pytest.mark.parametrize("kind", [Kind.TOKEN, Kind.LINK])
+async def test_of_one_token_so_many_sessions_stay_and_what_rested_longest_goes(bench: Bench, kind: Kind) -> None:
+    row, shown = await a_token(bench, OWNER.agent_id)
+
+    async def sign_in(kind: Kind) -> str:
+        key = shown
+        if kind is Kind.LINK:
+            parsed = Shown.parse(kind, (await bench.write(access.make_link, OWNER))[1])
+            assert parsed is not None
+            key = parsed
+        made = await bench.write(lambda tx: access.log_in(tx, kind, key))
+        assert isinstance(made, tuple)
+        bench.clock.advance(1)
+        return made[0].token_id
+
+    other = [await sign_in(Kind.LINK if kind is Kind.TOKEN else Kind.TOKEN) for _ in range(3)]
+    first, second = [await sign_in(kind) for _ in range(2)]
+    await bench.write(lambda tx: tx.access.touch(first, 0))
+    await bench.write(lambda tx: access.revoke(tx, second))
+    mine = [first, *[await sign_in(kind) for _ in range(2 * access.MOST_SESSIONS)]]
+
+    sessions = await bench.sql("SELECT token_id, name FROM access_tokens WHERE kind = 'session'")
+    assert {one["name"] for one in sessions} == {OWNER.agent_id}, "of a name alone nothing follows"
+    assert {one["token_id"] for one in sessions} == {*other, *mine[-access.MOST_SESSIONS :]}
+    ended = await bench.sql("SELECT seq FROM events WHERE kind = 'access.revoked'")
+    assert len(ended) == len(mine) - access.MOST_SESSIONS + 1, "who was signed out is in the trail"
+    assert row.token_id in await ids(bench, ended=False)
+
+
+async def test_the_session_that_was_just_made_never_goes(bench: Bench) -> None:
+    _, shown = await a_token(bench)
+    for _ in range(3 * access.MOST_SESSIONS):
+        made = await a_session(bench, shown)
+        assert await bench.read(lambda tx, made=made: tx.access.find(made.token_id)) == made

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.bench import ANN, OWNER, Bench, a_task
-from tests.support.visits import visiting
+from tests.support.web import visited
 from wvo_mcp.domain.lease import Role
 from wvo_mcp.domain.worker import Outcome, WorkerState
 from wvo_mcp.execution.agents.logs import WorkerLogFiles
@@ -60,7 +60,7 @@ async def test_no_statement_of_a_page_scans_a_table_that_grows(
         asked[sql] = params
         return execute(rows, sql, params)
 
-    async with visiting(bench.services.having(parts), Role.VIEWER) as visitor:
+    async with visited(bench.services.having(parts), Role.VIEWER) as visitor:
         monkeypatch.setattr(SqliteRows, "execute", noted)
         for address in ADDRESSES:
             await visitor.page(address)

@@ -1,6 +1,8 @@
-"""The site over a bench, as one principal or another sees it, without a socket."""
+"""The site as one principal or another sees and uses it, without a socket and without the part that finds out who asks; for
+that part: `tests.support.visitors`."""
 
-from collections.abc import AsyncGenerator, Callable, Coroutine
+import re
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,23 +19,34 @@ from wvo_mcp.domain.lease import Caller, Policy, Role
 from wvo_mcp.faces.http import build_site
 from wvo_mcp.faces.http.access import Access
 from wvo_mcp.faces.http.site import Site
+from wvo_mcp.operations import Container
 from wvo_mcp.orchestration.health.loop import HealthLoop
 
+CSRF = "a-token-of-the-session"
+NEWEST = "9" * 9
+"""What a page sends that knows all that has happened."""
 READER = LOOPBACK_READER
-OPERATOR = Principal("olga", Role.OPERATOR, Via.SESSION, "s-1", csrf="right")
-ADMIN = Principal("ada", Role.ADMIN, Via.SESSION, "s-2", csrf="right")
+"""Who shows nothing, from this machine."""
+OPERATOR = Principal("olga", Role.OPERATOR, Via.SESSION, "s-1", CSRF)
+ADMIN = Principal("ada", Role.ADMIN, Via.SESSION, "s-2", CSRF)
 PRINCIPALS = (READER, replace(OPERATOR, name="vera", role=Role.VIEWER), OPERATOR, ADMIN)
 """One of each role that has pages."""
 
 
-def caller_of(principal: Principal, agent_id: str | None, ports: tuple[int, int] | None) -> Caller:
+def a_visitor(role: Role, name: str = "pat") -> Principal:
+    """Somebody who has signed in with this role."""
+    return Principal(name, role, Via.SESSION, "k1", CSRF)
+
+
+def caller_of(principal: Principal, agent_id: str | None = None, ports: tuple[int, int] | None = None) -> Caller:
     name = agent_id or principal.name
-    return replace(an_agent(name, f"http:{name}", durable=True), role=principal.role)
+    session = f"web:{principal.key_id}" if principal.via is Via.SESSION else f"http:{name}"
+    return replace(an_agent(name, session, durable=True), role=principal.role)
 
 
 def site_of(bench: Bench) -> Site:
     services = replace(bench.services, health=HealthLoop(Thresholds(), Policy(), bench.clock, None))
-    return without_access(build_site(services, caller_of, "shop"))
+    return site_over(services)
 
 
 def without_access(site: Site) -> Site:
@@ -53,10 +66,17 @@ def as_principal(site: Site, principal: Principal) -> Asgi:
 
 
 @asynccontextmanager
-async def visiting(bench: Bench, principal: Principal = READER) -> AsyncGenerator[httpx2.AsyncClient]:
+async def visiting(
+    bench: Bench, principal: Principal = READER, services: Container | None = None
+) -> AsyncGenerator[httpx2.AsyncClient]:
     """A client of the site as this principal; what it asks for is answered in this process."""
-    async with client_of(site_of(bench), principal) as client:
+    site = site_of(bench) if services is None else site_over(services)
+    async with client_of(site, principal) as client:
         yield client
+
+
+def site_over(services: Container) -> Site:
+    return without_access(build_site(services, caller_of, "shop"))
 
 
 @asynccontextmanager
@@ -64,6 +84,49 @@ async def client_of(site: Site, principal: Principal = READER) -> AsyncGenerator
     transport = httpx2.ASGITransport(as_principal(site, principal))
     async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8737") as client:
         yield client
+
+
+class Visitor:
+    """Reads pages, and uses their controls."""
+
+    def __init__(self, client: httpx2.AsyncClient) -> None:
+        self._client = client
+
+    async def get(self, address: str) -> httpx2.Response:
+        return await self._client.get(address)
+
+    async def page(self, address: str) -> str:
+        answer = await self.get(address)
+        assert answer.status_code == 200, answer.text
+        return answer.text
+
+    async def data(self, address: str) -> dict[str, Any]:
+        answer = await self.get(address)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def do(self, operation: str, **fields: Any) -> httpx2.Response:
+        form: Mapping[str, Any] = {"csrf": CSRF, "back": "/", "seen": NEWEST, **fields}
+        return await self._client.post(f"/do/{operation}", data=form)
+
+
+@asynccontextmanager
+async def visited(services: Container, role: Role = Role.OPERATOR) -> AsyncGenerator[Visitor]:
+    """Who has signed in with this role; a viewer has not."""
+    principal = READER if role is Role.VIEWER else a_visitor(role)
+    async with client_of(site_over(services), principal) as client:
+        yield Visitor(client)
+
+
+def controls(html: str) -> list[str]:
+    """The buttons of forms that do something, in their order."""
+    forms = re.findall(r'action="/do/(\w+)".*?<button[^>]*>(.*?)</button>', html, re.DOTALL)
+    return [label for _, label in forms]
+
+
+def operations(html: str) -> list[str]:
+    """What those do."""
+    return re.findall(r'action="/do/(\w+)"', html)
 
 
 @dataclass

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 import anyio
+import anyio.to_thread
 
 from wvo_mcp.app.building import backend_of, begun, identity_tokens
 from wvo_mcp.app.serving import Server, live
@@ -67,7 +68,7 @@ async def serve_projects(
     """The same for several projects, each below `/p/NAME/` with all that a server of its own would have. Raises as
     `serve_http`, and InvalidInput for two that share a store."""
     check_not_below_warden("serve")
-    _check_apart(projects)
+    await anyio.to_thread.run_sync(check_apart, projects)
     sites: dict[str, Site] = {}
     lines: list[str] = []
     stop = anyio.Event()
@@ -133,14 +134,16 @@ def _named(name: str, error: Exception) -> Exception:
     return error
 
 
-def _check_apart(projects: Mapping[str, Settings]) -> None:
-    """Raises InvalidInput."""
+def check_apart(projects: Mapping[str, Settings]) -> None:
+    """Raises InvalidInput for two with the same store, however it is written; the errors of a store that has to be asked."""
     seen: dict[str, str] = {}
     for name, settings in projects.items():
         # A folder of state is one project's also where its tasks are elsewhere: settings, homes and backups are in it.
-        for store in (settings.database_url, str(settings.state_dir.resolve())):
-            if store is None:
-                continue
+        try:
+            own = backend_of(settings).identity()
+        except WvoError as error:
+            raise _named(name, error) from None
+        for store in (own, str(settings.state_dir.resolve())):
             if store in seen:
                 raise InvalidInput("project", f"{name} and {seen[store]} have the same store: {settings.root}")
             seen[store] = name

@@ -5,7 +5,7 @@ import hashlib
 import hmac
 import re
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from pydantic import BaseModel
@@ -41,6 +41,15 @@ class Principal:
     """Of the token or the login; `jwt:NAME` of a JWT."""
     csrf: str | None = None
     """What each form of a page of theirs carries; None where there is no cookie that a browser sends by itself."""
+    root_id: str = ""
+    """Of a session: the token or link that it was made of."""
+    until: datetime | None = None
+    """Of a JWT: it admits nobody from then on."""
+
+    @property
+    def share(self) -> str:
+        """Whose part of what is bounded it takes: all sessions of a token have one with it."""
+        return self.root_id or self.key_id
 
 
 LOOPBACK = Principal(ANONYMOUS, Role.AGENT, Via.LOOPBACK)
@@ -62,6 +71,16 @@ class Doors:
 
 
 DOORS = Doors()
+
+
+MOST_EACH = 100
+"""Streams at once of one who has signed in, so that one token does not keep everybody else from having any."""
+MOST_HERE = 200
+"""Of all who show nothing, from this machine."""
+
+
+def most_streams(principal: Principal) -> int:
+    return MOST_HERE if principal.via is Via.LOOPBACK else MOST_EACH
 
 
 class Kind(StrEnum):
@@ -153,7 +172,7 @@ class AccessKey(BaseModel, frozen=True, defer_build=True):
         return "unused" if self.kind is Kind.SESSION and rested >= SESSION_RESTS else None
 
     def principal(self, via: Via, csrf: str | None = None) -> Principal:
-        return Principal(self.name, ROLES[self.role], via, self.token_id, csrf)
+        return Principal(self.name, ROLES[self.role], via, self.token_id, csrf, self.parent or "")
 
 
 def name_of_subject(subject: str) -> str:

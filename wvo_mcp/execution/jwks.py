@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio
@@ -32,6 +33,7 @@ STALE_SECONDS = 600.0
 """Keys that the issuer has taken back are forgotten after so long."""
 MOST_BYTES = 256 << 10
 _LONGEST = 8 << 10
+_LATEST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 _LAST = 1e12
 """Seconds after 1970; no time lies behind it."""
 _NOT_FORGED = (jwt.InvalidAudienceError, jwt.InvalidIssuerError, jwt.MissingRequiredClaimError)
@@ -87,7 +89,8 @@ class JwksTokens:
                 hint=f"Its claim wvo_role is one of {', '.join(ROLES)}.",
             )
         name = name_of_subject(claims["sub"])
-        return Principal(name, ROLES[role], Via.JWT, f"jwt:{name}")
+        until = datetime.fromtimestamp(min(claims["exp"], _LATEST), UTC) + timedelta(seconds=LEEWAY_SECONDS)
+        return Principal(name, ROLES[role], Via.JWT, f"jwt:{name}", until=until)
 
     async def _key(self, token: str) -> jwt.PyJWK:
         """Raises InvalidToken, KeysUnavailable."""

@@ -1,24 +1,26 @@
 """Who may come in over HTTP: commands of people, and controls of the page for admins. Never tools."""
 
-from datetime import timedelta
-from typing import Literal
+import re
+from datetime import datetime, timedelta
+from typing import Literal, NoReturn
 from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from wvo_mcp.domain.access import ROLES, AccessKey
-from wvo_mcp.domain.instant import Instant, duration
+from wvo_mcp.domain.instant import Instant, duration, instant, iso
 from wvo_mcp.domain.lease import Role
 from wvo_mcp.domain.text import Id, Label, Reference
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.inputs import Input, Output
 from wvo_mcp.operations.operation import Audience, Context, Effect, operation
+from wvo_mcp.operations.results import fitting
 from wvo_mcp.orchestration import access
 
 ADDRESS = "http://127.0.0.1:8737"
 _LAST_ADDRESS = "login_address"
 _LONGEST = timedelta(days=366)
-_LISTED = 100
+_CURSOR = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)\.([0-9a-f]{12})", re.ASCII)
 
 
 class TokenCreate(Input):
@@ -48,6 +50,8 @@ async def token_create(ctx: Context, params: TokenCreate) -> TokenCreated:
 
 class TokenList(Input):
     ended: bool = Field(default=False, description="Also expired, used and revoked ones.")
+    limit: int = Field(default=100, ge=1, le=100, description="Page size.")
+    cursor: str | None = Field(default=None, max_length=40, description="next_cursor of the previous page.")
 
 
 class TokenLine(Output):
@@ -64,14 +68,32 @@ class TokenLine(Output):
 
 
 class Tokens(Output):
-    tokens: list[TokenLine] = Field(description="The newest 100; never a secret.")
+    tokens: list[TokenLine] = Field(description="The newest first; never a secret.")
+    next_cursor: str | None = Field(default=None, description="There are older ones.")
 
 
 @operation(toolset="people", effect=Effect.READ, audience=Audience.PEOPLE, role=Role.ADMIN)
 async def token_list(ctx: Context, params: TokenList) -> Tokens:
     """List tokens, sign-in links and signed-in browsers, with their last use."""
-    rows = await ctx.tx.access.listed(ended=params.ended, limit=_LISTED)
-    return Tokens(tokens=[_line(row, ctx) for row in rows])
+    rows = await ctx.tx.access.listed(ended=params.ended, limit=params.limit + 1, after=_after(params.cursor))
+    page = fitting(_line(row, ctx) for row in rows[: params.limit])
+    last = rows[len(page) - 1] if len(page) < len(rows) else None
+    return Tokens(tokens=page, next_cursor=None if last is None else f"{iso(last.created_at)}.{last.token_id}")
+
+
+def _after(cursor: str | None) -> tuple[datetime, str] | None:
+    """Raises InvalidInput."""
+    if not cursor:
+        return None
+    try:
+        found = _CURSOR.fullmatch(cursor)
+        return (instant(found[1]), found[2]) if found is not None else _wrong_cursor()
+    except ValueError:
+        return _wrong_cursor()
+
+
+def _wrong_cursor() -> NoReturn:
+    raise InvalidInput("cursor", "give the next_cursor of an earlier page, unchanged")
 
 
 def _line(row: AccessKey, ctx: Context) -> TokenLine:

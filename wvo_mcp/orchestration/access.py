@@ -17,6 +17,8 @@ from wvo_mcp.domain.text import did_you_mean
 from wvo_mcp.errors import NotFound
 from wvo_mcp.ports import Transaction
 
+MOST_SESSIONS = 20
+"""Of one token, and of the links of one person: so many browsers stay signed in, those that were used last."""
 USE_SECONDS = 60.0
 """The last use of a key is written once in so many seconds."""
 _LOOKED = 100
@@ -53,6 +55,11 @@ async def log_in(tx: Transaction, kind: Kind, shown: Shown) -> tuple[AccessKey, 
     # Not in the name of the server, which only carries it out: the trail says who came in.
     until = tx.now + SESSION_LASTS if kind is Kind.LINK else min(parent.expires_at, tx.now + SESSION_LASTS)
     row, session = await _make(tx, Kind.SESSION, parent.name, _role(parent), until, parent)
+    token_id = parent.token_id if kind is Kind.TOKEN else None
+    for old in await tx.access.surplus(row, token_id, MOST_SESSIONS - 1):
+        await tx.access.remove(old.token_id)
+        if old.ended(tx.now) is None:
+            await _record(tx, "access.revoked", old)
     return row, session.written(Kind.SESSION)
 
 

@@ -20,8 +20,13 @@ class AccessRepository(Protocol):
 
     async def find(self, token_id: str) -> AccessKey | None: ...
 
-    async def listed(self, *, ended: bool, limit: int) -> list[AccessKey]:
-        """The newest first; with `ended` also those that admit nobody any more."""
+    async def listed(self, *, ended: bool, limit: int, after: tuple[datetime, str] | None = None) -> list[AccessKey]:
+        """The newest first; with `ended` also those that admit nobody any more. `after`: when the last one of the page before
+        was made, and its id."""
+
+    async def surplus(self, session: AccessKey, token_id: str | None, kept: int) -> list[AccessKey]:
+        """Sessions of this token, or with None of the links of the same name, without this one and the `kept` that were used
+        last; what admits nobody any more comes first. At most 100."""
 
     async def touch(self, token_id: str, seconds: float) -> None:
         """It is used now; not written when that was said less than so many seconds ago."""
@@ -31,6 +36,8 @@ class AccessRepository(Protocol):
 
     async def revoke(self, token_id: str) -> int:
         """It, and what was made of it, admits nobody from now on; how many did until now."""
+
+    async def remove(self, token_id: str) -> None: ...
 
     async def forget(self, before: datetime, limit: int) -> int:
         """Remove those that expired before then, at most so many; how many."""

@@ -134,6 +134,9 @@ class Backend(Protocol):
     def backups(self) -> Backups: ...
     @property
     def probe(self) -> Probe: ...
+    def identity(self) -> str:
+        """The same for whatever leads to the same store. Blocks. Raises its typed errors."""
+
     def exists(self) -> bool:
         """False for a file that is not there yet."""
 

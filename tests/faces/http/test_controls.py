@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.bench import ANN, Bench, a_task
 from tests.support.sessions import an_agent
-from tests.support.web import ADMIN, OPERATOR, READER, visiting
+from tests.support.web import ADMIN, CSRF, OPERATOR, READER, visiting
 from wvo_mcp.domain.access import Principal, Via
 from wvo_mcp.domain.lease import Role
 from wvo_mcp.faces.http import seen as seeing
@@ -23,7 +23,7 @@ FORM = {"content-type": "application/x-www-form-urlencoded"}
 async def do(
     client: httpx2.AsyncClient, name: str, headers: dict[str, str] | None = None, **fields: Any
 ) -> httpx2.Response:
-    given = {"csrf": "right", "back": "/approvals", **fields}
+    given = {"csrf": CSRF, "back": "/approvals", **fields}
     body = urlencode([(key, value) for key, value in given.items() if value is not None])
     return await client.post(f"/do/{name}", content=body, headers={**FORM, **(headers or {})})
 
@@ -83,7 +83,7 @@ async def test_nobody_who_is_not_signed_in_decides_or_changes_anything(bench: Be
 
 async def test_each_control_needs_the_role_of_its_operation(bench: Bench) -> None:
     for role in (Role.VIEWER, Role.OPERATOR):
-        async with visiting(bench, Principal("vera", role, Via.SESSION, "s", csrf="right")) as client:
+        async with visiting(bench, Principal("vera", role, Via.SESSION, "s", csrf=CSRF)) as client:
             for name, op in ALL.items():
                 if op.effect is not Effect.READ:
                     answer = await do(client, name, confirmed="yes")
@@ -212,15 +212,15 @@ async def test_two_people_decide_once(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("content", "kind"),
     [
-        (b"id=%ff%fe&csrf=right", FORM["content-type"]),
+        (f"id=%ff%fe&csrf={CSRF}".encode(), FORM["content-type"]),
         (b"&".join(b"a%d=1" % n for n in range(300)), FORM["content-type"]),
-        (b'{"csrf": "right"}', "application/json"),
-        (b"csrf=right", "text/plain"),
+        (f'{{"csrf": "{CSRF}"}}'.encode(), "application/json"),
+        (f"csrf={CSRF}".encode(), "text/plain"),
     ],
 )
 async def test_a_form_that_is_none_is_refused_and_said(bench: Bench, content: bytes, kind: str) -> None:
     async with visiting(bench, OPERATOR) as client:
-        signed = {"content-type": kind, "x-csrf-token": "right"}
+        signed = {"content-type": kind, "x-csrf-token": CSRF}
         answer = await client.post("/do/pause", content=content, headers=signed)
 
     assert answer.status_code == 400

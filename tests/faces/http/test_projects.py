@@ -8,22 +8,29 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import anyio
 import httpx2
 import pytest
 
+from tests.faces.http.two_projects import (
+    ANSWERED,
+    IDS,
+    MARK,
+    ROLES,
+    every_get,
+    given_to,
+    mcp_calls,
+    pages,
+    plant,
+    plant_work,
+)
+from tests.faces.mcp.over_http import HELLO
 from tests.support.serving import PATIENCE_SECONDS, Served, command, environ_of
 from wvo_mcp.domain.access import Kind, Shown
-from wvo_mcp.faces.http.pages import PAGES
 from wvo_mcp.operations import ALL, Effect
 
 pytestmark = [pytest.mark.sqlite, pytest.mark.requirement("CORE-15", "DASH-3"), pytest.mark.timeout(300)]
-
-MARK = "MARKOFBEE"
-ROLES = ("viewer", "agent", "operator", "admin")
-IDS = {"task_id": "T-B1", "worker_id": "w-1", "entry_id": "m-1", "review_id": "r-1"}
-ANSWERED = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
 
 
 @dataclass
@@ -45,21 +52,6 @@ class Two:
         return browser
 
 
-def plant(client: httpx2.Client) -> None:
-    def call(tool: str, **given: Any) -> dict[str, Any]:
-        answer = client.post(f"/p/b/api/{tool}", json=given)
-        assert answer.status_code == 200, (tool, answer.text)
-        return dict(answer.json())
-
-    task = {"title": f"{MARK} title", "description": f"{MARK} text", "files": [f"src/{MARK}.py"]}
-    task |= {"acceptance": [f"{MARK} criterion"], "labels": [f"{MARK}-label"], "epic_id": f"E-{MARK}"}
-    call("create_tasks", tasks=[{"id": name, **task} for name in ("T-B1", "T-B2")])
-    call("claim_task", task_id="T-B1")
-    call("checkpoint", task_id="T-B1", summary=f"{MARK} checkpoint", files=[f"lib/{MARK}.py"])
-    call("approval_request", task_id="T-B1", question=f"{MARK} question?")
-    call("message_send", to="person", body=f"{MARK} message")
-
-
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
     folder = tmp_path_factory.mktemp("several")
@@ -74,27 +66,11 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
         found = Two(server, roots, tokens)
         with found.client("b", "agent") as client:
             plant(client)
+        anyio.run(plant_work, roots["b"])
         with found.client("a") as client:
             made = client.post("/p/a/api/create_tasks", json={"tasks": [{"id": "T-A1", "title": "of a"}]})
             assert made.status_code == 200
         yield found
-
-
-def pages() -> list[str]:
-    return [page.address.format_map(IDS) for page in PAGES]
-
-
-def every_get(project: str) -> list[str]:
-    """All that a project answers to a GET: its pages and their data, programs' addresses, reads of the registry."""
-    root = f"/p/{project}"
-    data = ["/index.json" if one == "/" else f"{one}.json" for one in pages()]
-    given = [
-        f"/api/{op.name}?" + "&".join(f"{field}={IDS.get(field, 'T-B1')}" for field in op.schema.get("required", ()))
-        for op in ALL.values()
-        if op.effect is Effect.READ
-    ]
-    others = ["/api", "/metrics", "/health", "/login", "/nothing", "/.well-known/oauth-protected-resource"]
-    return [root + one for one in (*pages(), *data, *given, *others)]
 
 
 def begun(client: httpx2.Client, address: str) -> tuple[int, str]:
@@ -118,32 +94,14 @@ def all_that_is_said(two: Two, client: httpx2.Client) -> str:
     for name in "ab":
         views = ("", "?after=0", *(f"?page={page.replace('/', '%2F')}" for page in pages()))
         said += [begun(client, f"/p/{name}/stream{one}")[1] for one in views]
-        said += [client.post(f"/p/{name}/mcp", json=one, headers=ANSWERED).text for one in mcp_calls()]
+        said.append(client.post(f"/p/{name}/mcp", json=HELLO, headers=ANSWERED).text)
+        said += [client.post(f"/p/{name}/mcp", json=body, headers=more).text for body, more in mcp_calls()]
         for op in ALL.values():
-            if op.effect is not Effect.READ and op.name not in ("pause", "stop", "token_revoke"):
-                required = {field: IDS.get(field, "T-B1") for field in op.schema.get("required", ())}
-                said.append(client.post(f"/p/{name}/api/{op.name}", json=required).text)
-                said.append(client.post(f"/p/{name}/do/{op.name}", data=required).text)
+            if op.effect is not Effect.READ:
+                asked = given_to(op)
+                said.append(client.post(f"/p/{name}/api/{op.name}", json=asked).text)
+                said.append(client.post(f"/p/{name}/do/{op.name}", data={**asked, "confirmed": "yes"}).text)
     return "\n".join(said)
-
-
-def mcp_calls() -> list[dict[str, Any]]:
-    hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
-    calls: list[tuple[str, dict[str, Any]]] = [("initialize", hello), ("tools/list", {}), ("resources/list", {})]
-    calls += [
-        ("tools/call", {"name": op.name, "arguments": {f: IDS.get(f, "T-B1") for f in op.schema.get("required", ())}})
-        for op in ALL.values()
-        if op.effect is Effect.READ
-    ]
-    meta = {
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "1"},
-        "io.modelcontextprotocol/clientCapabilities": {},
-    }
-    return [
-        {"jsonrpc": "2.0", "id": n, "method": method, "params": {**params, "_meta": meta} if n else params}
-        for n, (method, params) in enumerate(calls)
-    ]
 
 
 def test_each_project_is_whole_below_its_prefix(two: Two) -> None:
@@ -160,7 +118,7 @@ def test_each_project_is_whole_below_its_prefix(two: Two) -> None:
         assert MARK in program.get("/p/b/api/get_task?task_id=T-B1").text
         assert MARK in begun(program, "/p/b/stream?page=%2Ftasks%2FT-B1")[1]
         assert begun(program, "/p/b/stream?after=0")[0] == 200
-        assert '"serverInfo"' in program.post("/p/b/mcp", json=mcp_calls()[0], headers=ANSWERED).text
+        assert '"serverInfo"' in program.post("/p/b/mcp", json=HELLO, headers=ANSWERED).text
         assert program.get("/p/b/health").status_code == 200
 
 
@@ -218,8 +176,26 @@ def test_the_marks_are_seen_by_who_is_let_into_b(two: Two) -> None:
     with two.client("b") as client:
         seen = [one for one in every_get("b") if MARK in client.get(one).text]
         pages_seen = [one for one in pages() if f"/p/b{one}" in seen]
-        assert {"/", "/tasks", "/tasks/T-B1", "/approvals"} <= {*pages_seen}
-        assert len(seen) > 15
+        wanted = (
+            "/",
+            "/tasks",
+            "/tasks/{task_id}",
+            "/approvals",
+            "/alerts",
+            "/workers",
+            "/workers/{worker_id}",
+            "/merge",
+        )
+        more = ("/merge/{entry_id}", "/reviews", "/events")
+        assert {one.format_map(IDS) for one in (*wanted, *more)} <= {*pages_seen}
+        assert len(seen) > 40, seen
+        reads = [one for one in every_get("b") if "/api/" in one]
+        answered = [one for one in reads if client.get(one).status_code == 200]
+        assert len(answered) >= 0.8 * len(reads), {*reads} - {*answered}
+        calls = [(body, client.post("/p/b/mcp", json=body, headers=more).text) for body, more in mcp_calls()]
+        done = [body for body, said in calls if '"isError":true' not in said and '"result"' in said]
+        assert len(done) >= 0.8 * len(calls), [body["params"].get("name") for body, _ in calls if body not in done]
+        assert sum(MARK in said for _, said in calls) > 8
 
 
 def test_a_token_of_another_project_is_a_wrong_one(two: Two) -> None:

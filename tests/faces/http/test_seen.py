@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.bench import ANN, OWNER, Bench, a_task
 from tests.support.providers import FixedProviders, limited, only
-from tests.support.web import ADMIN, visiting
+from tests.support.web import ADMIN, CSRF, visiting
 from wvo_mcp.domain.access import Principal, Via
 from wvo_mcp.domain.lease import Role
 from wvo_mcp.domain.providers.catalogue import Limits
@@ -24,7 +24,7 @@ from wvo_mcp.orchestration.pool import parking
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_stores, pytest.mark.requirement("DASH-2")]
 
-EVE = Principal("eve", Role.ADMIN, Via.SESSION, "s-3", csrf="right")
+EVE = Principal("eve", Role.ADMIN, Via.SESSION, "s-3", csrf=CSRF)
 WORKER = {
     "task_id": "T1", "lease_token": 1, "agent_id": "auto-h.1", "run_id": "r1", "provider": "claude", "tier": "low",
     "model": "m", "host": "h", "client_session": "c-1", "state": "working",
@@ -36,7 +36,7 @@ async def last(bench: Bench) -> int:
 
 
 async def do(client: httpx2.AsyncClient, operation: str, **fields: Any) -> httpx2.Response:
-    form = {"csrf": "right", "confirmed": "yes", **fields}
+    form = {"csrf": CSRF, "confirmed": "yes", **fields}
     return await client.post(
         f"/do/{operation}", content=urlencode(form), headers={"content-type": "application/x-www-form-urlencoded"}
     )
@@ -184,7 +184,7 @@ async def test_a_form_that_does_not_say_what_was_seen_is_refused(bench: Bench, t
         answer = await do(client, "pause", **given)
         twice = await client.post(
             "/do/pause",
-            content="csrf=right&confirmed=yes&seen=0&seen=99999",
+            content=f"csrf={CSRF}&confirmed=yes&seen=0&seen=99999",
             headers={"content-type": "application/x-www-form-urlencoded"},
         )
 

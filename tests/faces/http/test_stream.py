@@ -3,15 +3,18 @@
 import json
 import re
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 import anyio
 import pytest
 from starlette.types import Message
 
 from tests.support.bench import Bench, a_task
-from tests.support.web import OPERATOR, READER, Tab, as_principal, client_of, site_of, streaming, visiting
-from wvo_mcp.domain.access import Principal
+from tests.support.web import CSRF, OPERATOR, READER, Tab, as_principal, client_of, site_of, streaming, visiting
+from wvo_mcp.domain import access
+from wvo_mcp.domain.access import Principal, Via
+from wvo_mcp.domain.lease import Role
 from wvo_mcp.errors import StoreUnavailable
 from wvo_mcp.faces.http import stream
 from wvo_mcp.faces.http.pages.page import Visit
@@ -70,7 +73,7 @@ async def test_a_tab_is_sent_the_row_that_changed(bench: Bench) -> None:
         async with visiting(bench, OPERATOR) as client:
             answer = await client.post(
                 "/do/approve",
-                content=f"csrf=right&id={approval}",
+                content=f"csrf={CSRF}&id={approval}",
                 headers={"content-type": "application/x-www-form-urlencoded"},
             )
             assert answer.status_code == 303
@@ -301,3 +304,60 @@ async def test_the_store_is_looked_at_only_while_there_are_streams(
             await tab.next("event")
 
     assert {*looked} == {stream._WITHIN_SECONDS}
+
+
+async def test_one_token_with_its_sessions_takes_no_more_than_its_share(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "MOST_EACH", 10)
+    eve = Principal("eve", Role.VIEWER, Via.TOKEN, "k-1")
+    tab = replace(eve, via=Via.SESSION, key_id="s-1", root_id="k-1")
+    async with running(bench) as site, AsyncExitStack() as stack:
+        for number in range(10):  # ten tabs of one person are nothing unusual
+            opened = await stack.enter_async_context(streaming(site, "/stream", tab if number % 2 else eve))
+            await opened.next("begin")
+        for who in (eve, tab):
+            async with client_of(site, who) as client:
+                refused = await client.get("/stream")
+                assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+                assert refused.json()["error"]["code"] == "store_busy"
+                assert "10 streams of this token" in refused.json()["error"]["message"]
+        for other in (READER, OPERATOR):
+            opened = await stack.enter_async_context(streaming(site, "/stream", other))
+            await opened.next("begin")
+        await stack.aclose()
+        async with streaming(site, "/stream", eve) as again:
+            await again.next("begin")
+
+
+async def test_many_that_ask_at_once_take_no_more_than_their_share_either(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "MOST_EACH", 5)
+    waiting, go_on = 0, anyio.Event()
+    seen = Pages.seen
+
+    async def slow(self: Pages, visit: Visit) -> int:
+        nonlocal waiting
+        waiting += 1
+        if waiting == 5:
+            go_on.set()
+        await go_on.wait()
+        return await seen(self, visit)
+
+    monkeypatch.setattr(Pages, "seen", slow)
+    statuses: list[int] = []
+    async with running(bench) as site, client_of(site, OPERATOR) as client:
+
+        async def ask() -> None:
+            statuses.append((await client.head("/stream")).status_code)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(20):
+                group.start_soon(ask)
+        assert sorted(statuses) == [200] * 5 + [503] * 15
+        assert (await client.head("/stream")).status_code == 200, "who was answered takes nothing any more"
+
+
+def test_who_shows_nothing_leaves_some_of_all_streams_to_others() -> None:
+    assert access.most_streams(OPERATOR) < access.most_streams(READER) < stream.MOST

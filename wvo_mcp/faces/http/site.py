@@ -21,18 +21,24 @@ from wvo_mcp.faces.http.metrics import Metrics
 from wvo_mcp.faces.http.pages import PAGES
 from wvo_mcp.faces.http.pages.serving import Pages
 from wvo_mcp.faces.http.static import asset
-from wvo_mcp.faces.http.stream import Streams
+from wvo_mcp.faces.http.stream import Holds, Streams
 from wvo_mcp.operations import ALL, Container
 from wvo_mcp.operations.results import defect
 from wvo_mcp.ports import Clock, WatchedStore
 from wvo_mcp.ports.access import IdentityTokens
 
 
+class Lasting(Protocol):
+    holds: Holds
+
+
 class Mcp(Protocol):
-    """What serves `/mcp`, as `Site` does; it has the calls of its tools counted."""
+    """What serves `/mcp`, as `Site` does; the calls of its tools are counted, and it asks whether its streams may go on."""
 
     counted: Counted
 
+    @property
+    def lasting(self) -> Lasting: ...
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
     async def run(self) -> None: ...
     def close(self) -> None: ...
@@ -72,6 +78,8 @@ def build_site(
     keys = Keys(services.get(WatchedStore), services.get(Clock), jwt)
     pages = Pages(services, identify, PAGES, project)
     streams = Streams(pages, keys.holds)
+    if mcp is not None:
+        mcp.lasting.holds = keys.holds
 
     async def failed(request: Request, error: Exception) -> Response:
         known = error if isinstance(error, WvoError) else defect(request.url.path, error)

@@ -2,8 +2,10 @@
 
 import logging
 import random
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -12,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from wvo_mcp.domain.access import Principal
+from wvo_mcp.domain.access import Principal, Via, most_streams
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import InvalidInput, StoreBusy, WvoError
 from wvo_mcp.faces.http.api import principal_of
@@ -102,7 +104,12 @@ class Streams:
         self._events: dict[int, Row] = {}
         """Pages of events by what they come after, as they are now: most programs wait for the same ones."""
         self._reading = anyio.Lock()
-        self.open = 0
+        self._open = Counter[str]()
+        """By whose share they take."""
+
+    @property
+    def open(self) -> int:
+        return self._open.total()
 
     async def run(self) -> None:
         """Watches the store until cancelled, while there are streams."""
@@ -132,17 +139,37 @@ class Streams:
 
     async def answer(self, request: Request) -> Response:
         """`page` and `has` as the page wrote them; without `page`, the events after `Last-Event-ID`, or from now on."""
+        principal = principal_of(request.scope)
+        kept = False
+        try:
+            self._take(principal)
+        except WvoError as error:
+            return answer(error)
         try:
             messages = await self._begun(request)
+            kept = request.method != "HEAD"
         except WvoError as error:
             return answer(error)
         except Exception as error:  # an edge: an unexpected exception is logged and answered
             return answer(defect("/stream", error))
-        if request.method == "HEAD":
+        finally:
+            if not kept:
+                self._ended(principal.share)
+        if not kept:
             return Response(media_type="text/event-stream")
-        self.open += 1
+        return _Stream(self._while_held(principal, messages), partial(self._ended, principal.share))
+
+    def _take(self, principal: Principal) -> None:
+        """Before anything is awaited, so that many at once are not all let in. Raises StoreBusy."""
+        hint = "Close a tab, or try again."
+        if self._closed or self.open >= MOST:
+            raise StoreBusy(f"{self.open} streams are open: no more are served.", hint=hint)
+        own = self._open[principal.share]
+        if own >= most_streams(principal):
+            who = "all who show nothing" if principal.via is Via.LOOPBACK else "this token or session"
+            raise StoreBusy(f"{own} streams of {who} are open: no more are served.", hint=hint)
+        self._open[principal.share] += 1
         self._wanted.set()
-        return _Stream(self._while_held(principal_of(request.scope), messages), self._ended)
 
     async def _while_held(self, principal: Principal, messages: AsyncGenerator[str]) -> AsyncGenerator[str]:
         """Until what admitted it is revoked or has ended; asked at each heartbeat at the latest."""
@@ -156,12 +183,12 @@ class Streams:
                             return
                 yield message
 
-    def _ended(self) -> None:
-        self.open -= 1
+    def _ended(self, share: str) -> None:
+        self._open[share] -= 1
+        if not self._open[share]:
+            del self._open[share]
 
     async def _begun(self, request: Request) -> AsyncGenerator[str]:
-        if self._closed or self.open >= MOST:
-            raise StoreBusy(f"{self.open} streams are open: no more are served.", hint="Close a tab, or try again.")
         wanted = request.query_params.get("page")
         last = _number("Last-Event-ID", request.headers.get("last-event-id"))
         if wanted is None:

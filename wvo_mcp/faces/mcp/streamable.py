@@ -7,7 +7,7 @@ has no sessions, each program of a principal.
 import logging
 import time
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -16,9 +16,10 @@ import anyio
 import anyio.to_thread
 import mcp_types as types
 from anyio.abc import TaskGroup
+from mcp import MCPError
 from mcp.server.context import CallNext, HandlerResult
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-from mcp.server.subscriptions import ListenHandler
+from mcp.server.subscriptions import SUBSCRIPTION_ID_META_KEY, ListenHandler
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 from sse_starlette.sse import AppStatus
@@ -28,8 +29,9 @@ from starlette.types import Message, Receive, Scope, Send
 from wvo_mcp.domain.access import LOOPBACK, Principal
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.text import as_id, is_id
-from wvo_mcp.errors import InvalidInput, NotFound, WvoError
+from wvo_mcp.errors import InvalidInput, NotFound, StoreBusy, WvoError
 from wvo_mcp.faces.mcp.face import Face
+from wvo_mcp.faces.mcp.lasting import Lasting
 from wvo_mcp.faces.mcp.sdk import Handlers, Request, build_server, client_of
 from wvo_mcp.faces.mcp.updates import Followed, Updates
 from wvo_mcp.operations import Container, Operation
@@ -115,6 +117,7 @@ class StreamableHttp:
         self._services = services
         self._faces: dict[frozenset[str], Face] = {}
         self.counted: Callable[[str, str, float], None] = lambda tool, outcome, seconds: None
+        self.lasting = Lasting(_MAX_SUBSCRIPTIONS // 2)
         self.updates = Updates(self._store, identify(LOOPBACK, None, None, None))
         self.listener = ListenHandler(self.updates, max_subscriptions=_MAX_SUBSCRIPTIONS)
         handlers = _Handlers(self, self.face(toolsets))
@@ -144,7 +147,7 @@ class StreamableHttp:
         self._leaving.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises InvalidInput, NotFound."""
+        """Raises InvalidInput, NotFound, StoreBusy."""
         asked = scope[_ASKED] = self._asked(scope)
         session, send = self._sessions.get(asked.session_id or ""), self._noted(asked, scope["method"], send)
         if session is None:
@@ -154,8 +157,10 @@ class StreamableHttp:
         try:
             if scope["method"] == "GET":
                 with self.connected(self.caller(asked, session.opened.client)):
-                    await self._manager.asgi_app(scope, partial(self._until_leaving, receive), send)
-                if asked.unfinished and self._leaving.is_set():  # the client is still there
+                    over = anyio.Event()
+                    with self.lasting.stream(self._tasks, asked.principal, over.set):
+                        await self._manager.asgi_app(scope, partial(self._until_over, receive, over), send)
+                if asked.unfinished and (over.is_set() or self._leaving.is_set()):  # the client is still there
                     await send({"type": "http.response.body", "body": b""})
             else:
                 await self._manager.asgi_app(scope, receive, send)
@@ -208,16 +213,17 @@ class StreamableHttp:
 
         return noted
 
-    async def _until_leaving(self, receive: Receive) -> Message:
-        """What the client sends; at the end of the server it is as if it went away."""
+    async def _until_over(self, receive: Receive, over: anyio.Event) -> Message:
+        """What the client sends; when it is over, and at the end of the server, it is as if it went away."""
         message: Message = {"type": "http.disconnect"}
         async with anyio.create_task_group() as group:
 
-            async def leave() -> None:
-                await self._leaving.wait()
+            async def leave(when: anyio.Event) -> None:
+                await when.wait()
                 group.cancel_scope.cancel()
 
-            group.start_soon(leave)
+            group.start_soon(leave, over)
+            group.start_soon(leave, self._leaving)
             message = await receive()
             group.cancel_scope.cancel()
         return message
@@ -236,6 +242,9 @@ class StreamableHttp:
     def connected(self, caller: Caller) -> Generator[None]:
         with self._presence.connected(caller, self._tasks):
             yield
+
+    def lasts(self, ctx: Request, end: Callable[[], None]) -> AbstractContextManager[None]:
+        return self.lasting.stream(self._tasks, _asked(ctx).principal, end)
 
     def warn_of_twins(self, caller: Caller) -> None:
         if self._presence.is_connected(caller):
@@ -329,8 +338,13 @@ class _Handlers(Handlers):
         if _asked(ctx).agent_id is None:
             self._site.warn_of_twins(caller)
         wants = self._site.updates.wanted() if params.notifications.resource_subscriptions else nullcontext()
-        with self._site.connected(caller), wants:
-            return await self._site.listener(ctx, params)
+        over = anyio.CancelScope()
+        try:
+            with self._site.lasts(ctx, over.cancel), self._site.connected(caller), wants, over:
+                return await self._site.listener(ctx, params)
+        except StoreBusy as error:
+            raise MCPError(types.INTERNAL_ERROR, error.message) from None
+        return types.SubscriptionsListenResult(_meta={SUBSCRIPTION_ID_META_KEY: ctx.request_id})
 
     async def subscribe(self, ctx: Request, params: types.SubscribeRequestParams) -> types.EmptyResult:
         followed = self._site.followed(_asked(ctx))

@@ -17,6 +17,7 @@ from wvo_mcp.domain.lease import WIP_LIMIT, Caller
 from wvo_mcp.errors import InvalidInput, WvoError
 from wvo_mcp.ports import Clock, Liveness, Transaction
 from wvo_mcp.ports.store import SOON
+from wvo_mcp.store.postgres.address import Address
 from wvo_mcp.store.postgres.executor import PostgresExecutor
 from wvo_mcp.store.postgres.migrate import migrate
 from wvo_mcp.store.postgres.presence import Presence, Presences, connected
@@ -153,6 +154,14 @@ class PostgresBackend:
     @property
     def probe(self) -> PostgresProbe:
         return PostgresProbe(self.store.writer)
+
+    def identity(self) -> str:
+        with Address(self._url).session() as raw:
+            # Names of hosts say little: one server has many. No two servers start in the same microsecond.
+            row = raw.execute(
+                "SELECT pg_postmaster_start_time(), oid, current_schema() FROM pg_database WHERE datname = current_database()"
+            ).fetchone()
+        return str(row)
 
     def exists(self) -> bool:
         return True  # a person named it

@@ -25,11 +25,30 @@ class Access(Repository):
         row = self._rows.one(f"SELECT {_KEY} FROM access_tokens WHERE token_id = ?", (token_id,))
         return None if row is None else AccessKey.model_validate(row)
 
-    async def listed(self, *, ended: bool, limit: int) -> list[AccessKey]:
+    async def listed(self, *, ended: bool, limit: int, after: tuple[datetime, str] | None = None) -> list[AccessKey]:
         where, params = ("TRUE", ()) if ended else (_ADMITS, (self._at, iso(self._now - SESSION_RESTS)))
+        if after is not None:
+            made = iso(after[0])
+            where, params = (
+                f"{where} AND (created_at < ? OR (created_at = ? AND token_id > ?))",
+                (*params, made, made, after[1]),
+            )
         rows = self._rows.all(
             f"SELECT {_KEY} FROM access_tokens WHERE {where} ORDER BY created_at DESC, token_id LIMIT ?",
             (*params, limit),
+        )
+        return [AccessKey.model_validate(row) for row in rows]
+
+    async def surplus(self, session: AccessKey, token_id: str | None, kept: int) -> list[AccessKey]:
+        made_of_link = """name = ? AND NOT EXISTS (
+            SELECT 1 FROM access_tokens AS key WHERE key.token_id = one.parent AND key.kind = 'token')"""
+        same, given = ("parent = ?", token_id) if token_id else (made_of_link, session.name)
+        rows = self._rows.all(
+            f"""
+            SELECT {_KEY} FROM access_tokens AS one WHERE kind = 'session' AND token_id <> ? AND {same}
+            ORDER BY revoked_at IS NOT NULL, expires_at <= ?, coalesce(last_used_at, created_at) DESC, created_at DESC, token_id
+            LIMIT 100 OFFSET ?""",
+            (session.token_id, given, self._at, kept),
         )
         return [AccessKey.model_validate(row) for row in rows]
 
@@ -48,6 +67,9 @@ class Access(Repository):
             "UPDATE access_tokens SET revoked_at = ? WHERE (token_id = ? OR parent = ?) AND revoked_at IS NULL",
             (self._at, token_id, token_id),
         )
+
+    async def remove(self, token_id: str) -> None:
+        self._rows.put("DELETE FROM access_tokens WHERE token_id = ?", (token_id,))
 
     async def forget(self, before: datetime, limit: int) -> int:
         return self._rows.run(

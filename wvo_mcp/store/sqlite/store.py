@@ -273,6 +273,13 @@ class SqliteBackend:
 
         return SqliteProbe(self._database)
 
+    def identity(self) -> str:
+        try:
+            found = self._database.stat()
+        except OSError:
+            return str(self._database.resolve())
+        return f"{found.st_dev}:{found.st_ino}"
+
     def exists(self) -> bool:
         return self._database.exists()
 

@@ -1,13 +1,18 @@
 """JWTs at the door."""
 
+from datetime import timedelta
+
+import httpx2
 import pytest
 
 from tests.support.bench import Bench
 from tests.support.issuer import AUDIENCE, NAME, URL, Issuer
-from tests.support.visitors import AWAY, House, bearer
+from tests.support.visitors import AWAY, COOKIE, House, bearer
 from tests.support.visitors import NAME as HOST
-from wvo_mcp.domain.access import Doors
+from wvo_mcp.domain.access import LOOPBACK, Doors
 from wvo_mcp.execution.jwks import JwksTokens
+from wvo_mcp.faces.http import build_projects
+from wvo_mcp.faces.http.access import Keys
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("DASH-3", "DASH-5")]
 
@@ -73,3 +78,62 @@ async def test_clients_find_the_issuer_for_the_address_that_was_typed(house: Hou
     assert found["resource"] == f"{scheme}://{host}/mcp"
     assert found["authorization_servers"] == [NAME]
     assert found["bearer_methods_supported"] == ["header"]
+
+
+async def test_what_lasts_ends_with_the_jwt_and_with_the_token_that_admitted_it(
+    bench: Bench, house: House, issuer: Issuer
+) -> None:
+    keys = Keys(bench.store, bench.clock, JwksTokens(NAME, AUDIENCE, URL, bench.clock, issuer.read))
+    jwt, _ = await keys.of_bearer(issuer.token(exp=bench.clock.now() + timedelta(minutes=59)), AWAY)
+    token, _ = await keys.of_bearer(await house.token("viewer", expires="1h"), AWAY)
+    async with house.visitor() as browser:
+        await browser.post("/login", data={"token": await house.token("viewer", expires="1h")})
+        session = await keys.of_cookie(browser.cookies[COOKIE])
+    assert session is not None
+    bench.clock.advance(minutes=60, seconds=-1)
+    assert [await keys.holds(one) for one in (jwt, token, session[0], LOOPBACK)] == [True] * 4, "clocks differ by 60 s"
+    bench.clock.advance(1)
+    assert [await keys.holds(one) for one in (jwt, token, session[0], LOOPBACK)] == [False, False, False, True]
+    for far in (10**11, 253_402_300_800.5):
+        assert await keys.holds((await keys.of_bearer(issuer.token(exp=far), AWAY))[0])
+
+
+async def test_all_sessions_of_a_token_have_one_share_with_it(bench: Bench, house: House) -> None:
+    keys = Keys(bench.store, bench.clock)
+    text = await house.token("viewer")
+    shares = {(await keys.of_bearer(text, AWAY))[0].share}
+    for _ in range(3):
+        async with house.visitor() as browser:
+            await browser.post("/login", data={"token": text})
+            found = await keys.of_cookie(browser.cookies[COOKIE])
+            assert found is not None
+            shares.add(found[0].share)
+    assert shares == {text.split("_")[1]}
+
+
+async def test_clients_find_the_issuer_for_a_project_below_its_prefix(bench: Bench, house: House) -> None:
+    several = build_projects({"shop": house.site}, frozenset({HOST}))
+    transport = httpx2.ASGITransport(several, client=(AWAY, 50_000))
+    async with httpx2.AsyncClient(transport=transport, base_url=f"http://{HOST}:8737") as client:
+        for path, rest in (("/p/shop/mcp", "/p/shop/mcp"), ("/p/shop/api/status", "/p/shop")):
+            refused = await client.get(path)
+            address = f"http://{HOST}:8737{METADATA}{rest}"
+            assert (refused.status_code, refused.headers["www-authenticate"]) == (
+                401,
+                f'Bearer resource_metadata="{address}"',
+            )
+            found = (await client.get(address)).json()
+            assert (found["resource"], found["authorization_servers"]) == (f"http://{HOST}:8737{rest}", [NAME])
+        for nothing in (f"{METADATA}/p/none/mcp", f"{METADATA}/p/shop/none", f"{METADATA}/p/"):
+            assert (await client.get(nothing)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "role",
+    [None, "", "root", "Admin", "admin ", "viewer,admin", ["admin"], {"admin": True}, 4, True, "ADMIN", "ad\u200bmin"],
+)
+async def test_no_other_claim_than_the_name_of_a_role_is_one(house: House, issuer: Issuer, role: object) -> None:
+    async with house.visitor(AWAY, bearer(issuer.token(wvo_role=role, role="admin", roles=["admin"]))) as visitor:
+        for address in ("/api", "/", "/stream"):
+            assert (await visitor.get(address)).status_code == 403
+        assert (await visitor.post("/do/pause", data={"confirmed": "yes"})).status_code == 403

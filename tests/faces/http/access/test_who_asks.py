@@ -8,10 +8,12 @@ import pytest
 
 from tests.support.bench import Bench, a_task
 from tests.support.visitors import AWAY, COOKIE, HERE, NAME, ROLES, House, bearer, csrf_of
+from wvo_mcp.domain.access import ROLES as ROLES_BY_NAME
 from wvo_mcp.domain.access import Doors
 from wvo_mcp.domain.lease import Role
 from wvo_mcp.errors import StoreBusy, StoreUnavailable
-from wvo_mcp.operations import ALL, Audience
+from wvo_mcp.faces.http.guard import STRANGERS_BYTES
+from wvo_mcp.operations import ALL, Audience, Effect
 from wvo_mcp.store.sqlite.store import SqliteStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("DASH-3", "DASH-5")]
@@ -258,3 +260,58 @@ async def test_without_the_store_no_token_is_taken_on_trust(
     monkeypatch.setattr(bench.store, "read", gone)
     async with house.visitor(AWAY, bearer(token)) as visitor:
         assert (await visitor.get("/api")).status_code == 503
+
+
+async def test_who_shows_nothing_from_this_machine_is_held_to_less_than_who_does(bench: Bench) -> None:
+    large: dict[str, Any] = {"content": b"x" * (STRANGERS_BYTES + 1), "headers": {"content-type": "application/json"}}
+    near, strict = House(bench), House(bench, Doors(require_token=True))
+    async with near.visitor() as here, near.visitor(headers={"X-Forwarded-For": AWAY}) as proxied:
+        assert (await here.post("/api/plan_next", **large)).status_code == 400, "it is read, and no JSON"
+        assert (await proxied.post("/api/plan_next", **large)).status_code == 401
+        assert (await proxied.post("/login", **large)).status_code == 413
+        for op in ALL.values():
+            if op.audience is Audience.PEOPLE and op.effect is not Effect.READ:
+                assert (await here.post(f"/api/{op.name}", json={})).status_code == 403, op.name
+                assert (await here.post(f"/do/{op.name}", data={"confirmed": "yes"})).status_code == 403, op.name
+    async with strict.visitor() as here:
+        assert (await here.post("/login", **large)).status_code == 413
+        assert (await here.get("/api")).status_code == 401
+
+
+@pytest.mark.parametrize("role", ["viewer", "agent"])
+@pytest.mark.parametrize("how", ["token", "cookie"])
+async def test_no_control_of_people_works_for_who_may_not(bench: Bench, house: House, role: str, how: str) -> None:
+    async with house.visitor(AWAY, bearer(await house.token(role))) as program, house.signed_in(role) as browser:
+        client, more = (program, {}) if how == "token" else (browser, {"csrf": csrf_of(browser)})
+        for op in ALL.values():
+            if op.effect is Effect.READ or op.remote_role <= ROLES_BY_NAME[role]:
+                continue
+            for extra in ({}, {"dry_run": "true"}):
+                answer = await client.post(f"/do/{op.name}", data={"confirmed": "yes", **more, **extra})
+                assert answer.status_code == 403, (op.name, answer.text)
+    assert [row["kind"] for row in await bench.sql("SELECT kind FROM events WHERE kind NOT LIKE 'access.%'")] == []
+
+
+async def test_who_guesses_gains_nothing_by_lying_about_where_it_comes_from(house: House) -> None:
+    async with house.visitor(AWAY) as guesser:
+        statuses = [
+            (
+                await guesser.get(
+                    "/api", headers={**bearer("wrong"), "X-Forwarded-For": f"10.0.0.{number}", "X-Real-IP": "10.1.1.1"}
+                )
+            ).status_code
+            for number in range(15)
+        ]
+    assert statuses == [401] * 10 + [429] * 5
+
+
+async def test_a_token_that_was_revoked_makes_no_session_and_its_sessions_admit_nobody(house: House) -> None:
+    text = await house.token("operator")
+    async with house.visitor(AWAY) as browser:
+        await browser.post("/login", data={"token": text})
+        assert (await browser.get("/api")).status_code == 200
+        await house.call("token_revoke", token_id=text.split("_")[1])
+        for address in ("/", "/api", "/stream", "/tasks.json"):
+            assert (await browser.get(address)).status_code == 401
+        assert (await browser.post("/do/pause", data={"csrf": csrf_of(browser), "confirmed": "yes"})).status_code == 401
+        assert (await browser.post("/login", data={"token": text})).status_code == 401

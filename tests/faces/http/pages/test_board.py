@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.support.bench import BOB, OWNER, Bench, a_task
-from tests.support.guests import CSRF, NOBODY, a_visitor, controls, identify, visiting
+from tests.support.web import CSRF, READER, a_visitor, caller_of, operations, visiting
 from wvo_mcp.domain.access import Principal
 from wvo_mcp.domain.lease import Role
 from wvo_mcp.operations import ALL
@@ -19,7 +19,7 @@ def rows(html: str) -> list[str]:
     return re.findall(r'id="task-([^"]+)"', html)
 
 
-@pytest.mark.parametrize("who", [NOBODY, *map(a_visitor, Role)])
+@pytest.mark.parametrize("who", [READER, *map(a_visitor, Role)])
 async def test_an_empty_board_says_how_to_add_a_task(bench: Bench, who: Principal) -> None:
     async with visiting(bench, who) as client:
         for address in ("/tasks", "/tasks?view=epic", "/tasks?view=milestone", "/tasks?status=done"):
@@ -65,7 +65,7 @@ async def test_filters_of_the_address_are_those_of_the_operation(bench: Bench) -
         wrong = await client.get("/tasks?epic_id=NO")
         unknown = await client.get("/tasks?colour=red")
 
-    assert data == await ALL["board"](bench.services, identify(NOBODY, None, None), {"epic_id": "E"})
+    assert data == await ALL["board"](bench.services, caller_of(READER, None, None), {"epic_id": "E"})
     assert (wrong.status_code, unknown.status_code) == (404, 400)
 
 
@@ -89,9 +89,9 @@ async def test_a_priority_is_set_in_place_unless_the_task_has_changed(bench: Ben
 async def test_who_only_reads_is_offered_no_control(bench: Bench) -> None:
     await bench.create(a_task("A"))
     offered: dict[str, set[str]] = {}
-    for who in (NOBODY, a_visitor(Role.VIEWER, "vi"), OPERATOR):
+    for who in (READER, a_visitor(Role.VIEWER, "vi"), OPERATOR):
         async with visiting(bench, who) as client:
-            offered[who.name] = controls((await client.get("/tasks")).text)
+            offered[who.name] = {*operations((await client.get("/tasks")).text)}
 
     assert offered == {"http": set(), "vi": set(), "pat": {"add", "update_task"}}
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.operations.test_attention import everything
 from tests.support.bench import OWNER, Bench, a_task
-from tests.support.guests import CSRF, NOBODY, a_visitor, controls, identify, visiting
+from tests.support.web import CSRF, READER, a_visitor, caller_of, operations, visiting
 from tests.support.yard import Yard
 from wvo_mcp.domain.access import Principal
 from wvo_mcp.domain.approval import ApprovalKind, subject_of_budget
@@ -25,7 +25,7 @@ def part(html: str, row: str) -> str:
     return html.partition(f'id="{row}"')[2].partition("<!--/row-->")[0]
 
 
-@pytest.mark.parametrize("who", [NOBODY, *map(a_visitor, Role)])
+@pytest.mark.parametrize("who", [READER, *map(a_visitor, Role)])
 @pytest.mark.parametrize("address", ["/approvals", "/approvals?state=all", "/alerts", "/alerts?severity=critical"])
 async def test_nothing_to_decide_is_said(bench: Bench, who: Principal, address: str) -> None:
     async with visiting(bench, who) as client:
@@ -39,20 +39,20 @@ async def test_a_question_is_answered_and_a_command_is_approved(bench: Bench) ->
     await everything(bench)
     async with visiting(bench, OPERATOR) as client:
         html = (await client.get("/approvals")).text
-        assert controls(part(html, "approval-A-3")) == {"answer", "deny"}
-        assert controls(part(html, "approval-A-2")) == {"approve", "deny"}
+        assert {*operations(part(html, "approval-A-3"))} == {"answer", "deny"}
+        assert {*operations(part(html, "approval-A-2"))} == {"approve", "deny"}
         seen: Any = {"csrf": CSRF, "id": "A-3", "body": "the first\r\nof them"}
         assert (await client.post("/do/answer", data=seen)).status_code == 303
         history = (await client.get("/approvals?state=all")).text
 
-    assert controls(part(history, "approval-A-3")) == set()
+    assert operations(part(history, "approval-A-3")) == []
     assert "the first\nof them" in part(history, "approval-A-3")
     assert (await bench.task("WONDERS")).status == "pending"
 
 
 async def test_the_json_of_both_is_that_of_their_operations(bench: Bench) -> None:
     await everything(bench)
-    caller = identify(NOBODY, None, None)
+    caller = caller_of(READER, None, None)
     async with visiting(bench) as client:
         approvals = (await client.get("/approvals.json")).json()
         alerts = (await client.get("/alerts.json")).json()
@@ -86,7 +86,7 @@ async def test_what_cannot_be_shown_in_full_is_said_and_can_be_decided(bench: Be
         html = (await client.get("/approvals")).text
 
     assert "Its changes cannot be shown: Commits is not configured here." in html
-    assert controls(html) == {"approve", "deny"}
+    assert {*operations(html)} == {"approve", "deny"}
 
 
 async def test_alerts_are_narrowed_by_severity_and_say_their_command(bench: Bench) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.bench import ANN, Bench, a_task
-from tests.support.visits import visiting
+from tests.support.web import visited
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("DASH-1")]
 
@@ -16,7 +16,7 @@ async def test_events_are_dense_and_never_lose_the_newest(bench: Bench) -> None:
         await bench.write(lambda tx, n=n: tx.events.append("note.made", None, {"text": long, "n": n}))
     await bench.write(lambda tx: tx.events.append("note.made", None, {"text": "<i>short</i>"}))
 
-    async with visiting(bench.services) as visitor:
+    async with visited(bench.services) as visitor:
         html = await visitor.page("/events")
         data = await visitor.data("/events.json")
         older = await visitor.data(f"/events.json?before={data['older']}")
@@ -33,7 +33,7 @@ async def test_events_are_filtered_by_task_and_kind_and_an_agent_is_no_filter(be
     await bench.create(a_task("A"), a_task("B"))
     await bench.claim(ANN, "A")
 
-    async with visiting(bench.services) as visitor:
+    async with visited(bench.services) as visitor:
         of_task = await visitor.data("/events.json?task_id=A")
         of_kind = await visitor.data("/events.json?kind=task.created")
         none = await visitor.page("/events?task_id=NO")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.bench import ANN
-from tests.support.visits import Visitor, controls, visiting
+from tests.support.web import Visitor, controls, visited
 from tests.support.yard import Yard
 from wvo_mcp.domain.lease import Caller, Role
 from wvo_mcp.operations import ALL
@@ -29,7 +29,7 @@ class Shop:
 @pytest.fixture
 async def shop(yard: Yard) -> AsyncGenerator[Shop]:
     worker, place = await yard.opened("T1")
-    async with visiting(yard.services) as visitor:
+    async with visited(yard.services) as visitor:
         yield Shop(yard, visitor, worker, place.path)
 
 
@@ -154,7 +154,7 @@ async def test_a_rollback_is_for_people(shop: Shop) -> None:
     await shop.kept(**{"new.py": "1\n"})
 
     for role in (Role.VIEWER, Role.AGENT):
-        async with visiting(shop.yard.services, role) as visitor:
+        async with visited(shop.yard.services, role) as visitor:
             page = await visitor.page("/tasks/T1/files")
             refused = await visitor.do("workspace_rollback", task_id="T1", mode="full", to="0", confirmed="yes")
         assert "An operator can roll the workspace back" in page

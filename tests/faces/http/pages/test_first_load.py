@@ -8,7 +8,7 @@ import pytest
 
 from tests.orchestration.merging.conftest import Lane, lane
 from tests.support.bench import a_task
-from tests.support.visits import as_caller
+from tests.support.web import caller_of
 from wvo_mcp.execution.agents.logs import WorkerLogFiles
 from wvo_mcp.execution.reviews import CommitsOfRoot
 from wvo_mcp.faces.http import build_site
@@ -35,7 +35,7 @@ async def test_a_page_is_under_100_kb_in_all_and_loads_nothing_from_elsewhere(la
         Commits: CommitsOfRoot(lane.yard.root, lane.yard.folder),
         WorkerLogs: WorkerLogFiles(lane.yard.root / "logs"),
     }
-    site = build_site(lane.bench.services.having(parts_of_server), as_caller)
+    site = build_site(lane.bench.services.having(parts_of_server), caller_of)
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(site), base_url="http://127.0.0.1") as client:
         answer = await client.get(address)
         named = set(_LOADED.findall(answer.text)) | set(_LIBRARY.findall(answer.text))

@@ -4,7 +4,7 @@ import pytest
 
 from tests.orchestration.merging.conftest import Lane, lane
 from tests.support.bench import OWNER, a_task
-from tests.support.visits import operations, visiting
+from tests.support.web import operations, visited
 from wvo_mcp.domain.lease import Role
 from wvo_mcp.execution.reviews import CommitsOfRoot
 from wvo_mcp.operations import Container
@@ -29,7 +29,7 @@ def services_of(lane: Lane) -> Container:
 
 
 async def test_an_empty_lane_says_what_brings_work_there(lane: Lane) -> None:
-    async with visiting(lane.bench.services) as visitor:
+    async with visited(lane.bench.services) as visitor:
         html = await visitor.page("/merge")
 
     assert "wvo-mcp autopilot" in html
@@ -40,7 +40,7 @@ async def test_the_lane_has_the_queue_s_own_data_and_says_what_waits(lane: Lane)
     await lane.submit("T1", {"code.py": "a = 2\n"}, title=HOSTILE)
     lane.bench.clock.advance(minutes=2)
 
-    async with visiting(services_of(lane)) as visitor:
+    async with visited(services_of(lane)) as visitor:
         html = await visitor.page("/merge")
         data = await visitor.data("/merge.json")
 
@@ -58,7 +58,7 @@ async def test_the_lane_has_the_queue_s_own_data_and_says_what_waits(lane: Lane)
 async def test_controls_are_those_of_role_and_state(lane: Lane, role: Role, offered: list[str]) -> None:
     await lane.submit("T1", {"code.py": "a = 2\n"})
 
-    async with visiting(services_of(lane), role) as visitor:
+    async with visited(services_of(lane), role) as visitor:
         assert operations(await visitor.page("/merge")) == offered
         assert operations(await visitor.page("/merge/m-1")) == offered
 
@@ -66,7 +66,7 @@ async def test_controls_are_those_of_role_and_state(lane: Lane, role: Role, offe
 async def test_an_entry_is_parked_tried_again_and_taken_back_from_its_page(lane: Lane) -> None:
     await lane.submit("T1", {"code.py": "a = 2\n"})
 
-    async with visiting(services_of(lane)) as visitor:
+    async with visited(services_of(lane)) as visitor:
         parked = await visitor.do("merge_park", entry_id="m-1", reason="later", confirmed="yes")
         assert (parked.status_code, await lane.states()) == (303, {"T1": "parked"})
         assert operations(await visitor.page("/merge")) == ["merge_retry"]
@@ -86,7 +86,7 @@ async def test_what_agents_and_programs_wrote_is_text_on_the_page_of_an_entry(la
     await lane.submit("T1", {"code.py": f"a = '{HOSTILE}'\n", "<b>.py": "1\n"})
     await lane.land()
 
-    async with visiting(services_of(lane)) as visitor:
+    async with visited(services_of(lane)) as visitor:
         html = await visitor.page("/merge/m-1")
         data = await visitor.data("/merge/m-1.json")
         missing = await visitor.get("/merge/m-9")
@@ -112,7 +112,7 @@ async def test_everything_that_ended_is_reached_page_by_page(lane: Lane) -> None
 
     await bench.write(end)
     found: list[str] = []
-    async with visiting(services_of(lane), Role.VIEWER) as visitor:
+    async with visited(services_of(lane), Role.VIEWER) as visitor:
         html = await visitor.page("/merge?ended=2")
         cursor: str | None = (await visitor.data("/merge.json?ended=2"))["next_cursor"]
         while cursor is not None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.operations.test_attention import everything
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
-from tests.support.guests import CSRF, NOBODY, a_visitor, controls, identify, visiting
+from tests.support.web import CSRF, READER, a_visitor, caller_of, operations, visiting
 from tests.support.yard import Yard
 from wvo_mcp.domain.access import Principal
 from wvo_mcp.domain.lease import Role
@@ -19,7 +19,7 @@ OPERATOR, VIEWER, ADMIN = a_visitor(Role.OPERATOR), a_visitor(Role.VIEWER), a_vi
 HOSTILE = "<script>alert(1)</script>\x1b[31m'\"&{{7*7}}"
 
 
-@pytest.mark.parametrize("who", [NOBODY, VIEWER, OPERATOR, ADMIN])
+@pytest.mark.parametrize("who", [READER, VIEWER, OPERATOR, ADMIN])
 async def test_an_empty_store_says_what_to_do_next(bench: Bench, who: Principal) -> None:
     async with visiting(bench, who) as client:
         page = await client.get("/")
@@ -51,7 +51,7 @@ async def test_each_role_is_offered_what_it_may_do(bench: Bench) -> None:
     offered: dict[Role, set[str]] = {}
     for role in Role:
         async with visiting(bench, a_visitor(role)) as client:
-            offered[role] = controls((await client.get("/")).text)
+            offered[role] = {*operations((await client.get("/")).text)}
 
     assert offered[Role.VIEWER] == set()
     assert offered[Role.OPERATOR] == offered[Role.ADMIN] >= {
@@ -99,7 +99,7 @@ async def test_the_json_of_the_page_is_the_result_of_its_operation(bench: Bench)
     async with visiting(bench, VIEWER) as client:
         data = (await client.get("/index.json")).json()
 
-    expected = await ALL["attention"](bench.services, identify(VIEWER, None, None), {})
+    expected = await ALL["attention"](bench.services, caller_of(VIEWER, None, None), {})
     assert data == {**expected, "shown": {}}
 
 
@@ -129,8 +129,8 @@ async def test_a_pause_says_so_and_offers_to_resume(bench: Bench) -> None:
 
     assert "Nothing runs" in html
     assert "Work is paused; workers finish their tasks: lunch." in html
-    assert "resume" in controls(html)
-    assert "pause" not in controls(html)
+    assert "resume" in operations(html)
+    assert "pause" not in operations(html)
 
 
 async def test_what_runs_says_since_when_and_in_which_state(bench: Bench) -> None:

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.support.bench import Bench, a_task
-from tests.support.web import ADMIN, OPERATOR, PRINCIPALS, READER, visiting
+from tests.support.web import ADMIN, CSRF, OPERATOR, PRINCIPALS, READER, visiting
 from wvo_mcp.domain.access import Principal
 from wvo_mcp.faces.http.pages import PAGES, Page
 
@@ -92,4 +92,4 @@ async def test_controls_are_offered_to_those_who_may_use_them(bench: Bench) -> N
     async with visiting(bench, OPERATOR) as client:
         shown = (await client.get("/approvals")).text
     assert "/do/approve" in shown
-    assert 'name="csrf" value="right"' in shown
+    assert f'name="csrf" value="{CSRF}"' in shown

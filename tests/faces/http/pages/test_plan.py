@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from tests.support.bench import OWNER, Bench, a_task
-from tests.support.visits import visiting
+from tests.support.web import visited
 from wvo_mcp.domain.lease import Caller, Role
 from wvo_mcp.faces.http.pages import plan
 from wvo_mcp.orchestration import outlook
@@ -38,7 +38,7 @@ async def jobs(bench: Bench) -> AsyncGenerator[Jobs]:
 
 
 async def test_an_empty_plan_says_the_next_command(bench: Bench) -> None:
-    async with visiting(bench.services) as visitor:
+    async with visited(bench.services) as visitor:
         assert "state/roadmap.yaml" in await visitor.page("/plan")
         assert "wvo-mcp add" in await visitor.page("/plan/graph")
         assert "wvo-mcp add" in await visitor.page("/plan/forecast")
@@ -49,7 +49,7 @@ async def test_the_plan_has_its_progress_and_milestones(bench: Bench, role: Role
     await bench.write(lambda tx: tx.tasks.put_milestone("M", {"title": HOSTILE, "due_at": tx.now}))
     await bench.create(a_task("A", milestone_id="M"))
 
-    async with visiting(bench.services, role) as visitor:
+    async with visited(bench.services, role) as visitor:
         html = await visitor.page("/plan?days=7")
         data = await visitor.data("/plan.json?days=7")
 
@@ -66,7 +66,7 @@ async def test_the_list_has_the_path_what_is_held_up_and_every_node(bench: Bench
     )
     await bench.call("block_task", OWNER, task_id="A", reason="no key")
 
-    async with visiting(bench.services) as visitor:
+    async with visited(bench.services) as visitor:
         html = await visitor.page("/plan/graph")
         data = await visitor.data("/plan/graph.json")
 
@@ -82,7 +82,7 @@ async def test_the_list_has_the_path_what_is_held_up_and_every_node(bench: Bench
 async def test_a_folded_plan_is_unfolded_by_its_address(bench: Bench) -> None:
     await bench.create(*(a_task(f"t{n}", epic_id=f"e{n % 2}") for n in range(310)))
 
-    async with visiting(bench.services) as visitor:
+    async with visited(bench.services) as visitor:
         folded = await visitor.page("/plan/graph")
         unfolded = await visitor.page("/plan/graph?open=e1")
         data = await visitor.data("/plan/graph.json?open=e1")
@@ -106,7 +106,7 @@ async def test_a_forecast_under_way_is_said_to_be_and_found_by_its_handle(
         return await read(store, caller)
 
     monkeypatch.setattr(outlook, "read", slow)
-    async with visiting(bench.services) as visitor:
+    async with visited(bench.services) as visitor:
         first = await visitor.page("/plan/forecast")
         handle = (await visitor.data("/plan/forecast.json"))["handle"]
         may_go_on.set()
@@ -138,7 +138,7 @@ async def test_a_plan_that_is_still_being_read_holds_up_no_page(
         return await current(self, store, caller)
 
     monkeypatch.setattr(PlanGraphs, "current", slow)
-    async with visiting(bench.services) as visitor:
+    async with visited(bench.services) as visitor:
         data = await visitor.data("/plan/graph.json")
         html = await visitor.page("/plan/graph")
         assert (await visitor.get("/plan")).status_code == 200
@@ -158,7 +158,7 @@ async def test_a_page_gives_up_waiting_before_the_call_does(
     monkeypatch.setattr(plan, "PATIENCE_SECONDS", 0.0)
     await bench.create(a_task("A"))
 
-    async with visiting(bench.services) as visitor:
+    async with visited(bench.services) as visitor:
         assert set(await visitor.data("/plan/graph.json")) == {"pending"}
         monkeypatch.setattr(plan, "PATIENCE_SECONDS", 60.0)
         assert len((await visitor.data("/plan/graph.json"))["graph"]["nodes"]) == 1
@@ -174,7 +174,7 @@ async def test_a_page_waits_for_a_forecast_no_longer_than_for_a_graph(
     monkeypatch.setattr(outlook, "read", never)
     monkeypatch.setattr(jobs, "_patience", 60.0)
     monkeypatch.setattr(plan, "PATIENCE_SECONDS", 0.01)
-    async with visiting(bench.services) as visitor:
+    async with visited(bench.services) as visitor:
         with anyio.fail_after(30):
             begun = await visitor.data("/plan/forecast.json")
             again = await visitor.data(f"/plan/forecast.json?handle={begun['handle']}")
@@ -183,6 +183,6 @@ async def test_a_page_waits_for_a_forecast_no_longer_than_for_a_graph(
 
 
 async def test_a_forecast_is_no_live_page(bench: Bench) -> None:
-    async with visiting(bench.services) as visitor:
+    async with visited(bench.services) as visitor:
         assert "hx-sse:connect" not in await visitor.page("/plan/forecast")
         assert (await visitor.get("/stream?page=/plan/forecast")).status_code == 404

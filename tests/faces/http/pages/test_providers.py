@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.bench import OWNER, Bench
 from tests.support.providers import FixedProviders, a_provider
-from tests.support.visits import operations, visiting
+from tests.support.web import operations, visited
 from wvo_mcp.domain.lease import Role
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState
 from wvo_mcp.domain.providers.catalogue import Catalogue, Limits
@@ -31,7 +31,7 @@ async def provided(bench: Bench) -> None:
 
 
 async def test_without_providers_the_page_says_what_makes_some(bench: Bench) -> None:
-    async with visiting(bench.services) as visitor:
+    async with visited(bench.services) as visitor:
         html = await visitor.page("/providers")
 
     assert "wvo-mcp init" in html
@@ -41,7 +41,7 @@ async def test_without_providers_the_page_says_what_makes_some(bench: Bench) -> 
 async def test_breakers_budgets_and_cost_are_shown_with_their_countdowns(bench: Bench) -> None:
     await provided(bench)
 
-    async with visiting(bench.services) as visitor:
+    async with visited(bench.services) as visitor:
         html = await visitor.page("/providers")
         data = await visitor.data("/providers.json")
 
@@ -62,7 +62,7 @@ async def test_breakers_budgets_and_cost_are_shown_with_their_countdowns(bench: 
 async def test_only_an_admin_is_offered_to_raise_a_budget(bench: Bench, role: Role, raises: bool) -> None:
     await provided(bench)
 
-    async with visiting(bench.services, role) as visitor:
+    async with visited(bench.services, role) as visitor:
         offered = operations(await visitor.page("/providers"))
 
     assert ("budget_raise" in offered) is raises
@@ -73,7 +73,7 @@ async def test_a_budget_is_raised_and_the_mode_chosen_on_the_page(bench: Bench) 
     await provided(bench)
     wanted = {"scope": "provider", "name": "claude", "hourly": "500", "duration": "2h"}
 
-    async with visiting(bench.services, Role.ADMIN) as visitor:
+    async with visited(bench.services, Role.ADMIN) as visitor:
         asked = await visitor.do("budget_raise", **wanted)
         done = await visitor.do("budget_raise", **wanted, confirmed="yes")
         await visitor.do("routing_mode", mode="local")

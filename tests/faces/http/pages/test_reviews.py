@@ -3,7 +3,7 @@
 import pytest
 
 from tests.operations.test_reviews import BOB, DOUBT, Office
-from tests.support.visits import controls, operations, visiting
+from tests.support.web import controls, operations, visited
 from tests.support.yard import Yard
 from wvo_mcp.domain.lease import Role
 from wvo_mcp.domain.rules import Review, Rules
@@ -18,9 +18,9 @@ async def office(yard: Yard) -> Office:
 
 
 async def test_without_reviews_the_page_says_how_to_ask_for_one(office: Office) -> None:
-    async with visiting(office.yard.services) as visitor:
+    async with visited(office.yard.services) as visitor:
         html = await visitor.page("/reviews")
-    async with visiting(office.yard.services, Role.VIEWER) as viewer:
+    async with visited(office.yard.services, Role.VIEWER) as viewer:
         assert operations(await viewer.page("/reviews")) == []
 
     assert "wvo-mcp review TASK" in html
@@ -30,13 +30,13 @@ async def test_without_reviews_the_page_says_how_to_ask_for_one(office: Office) 
 async def test_a_review_opens_what_was_shown_and_answered(office: Office) -> None:
     await office.complete()
 
-    async with visiting(office.yard.services) as visitor:
+    async with visited(office.yard.services) as visitor:
         asked = await visitor.page("/reviews/R-1")
         await office.review(DOUBT, BOB)
         listed, one = await visitor.page("/reviews"), await visitor.page("/reviews/R-1")
         missing = await visitor.get("/reviews/R-9")
 
-    assert ("It is not kept on this host" in asked, controls(asked)) == (True, ["Pass it", "Stop it"])
+    assert ("Not on this host" in asked, controls(asked)) == (True, ["Pass it", "Stop it"])
     for html in (listed, one):
         assert "One case is missing." in html
         assert "Empty input fails." in html
@@ -48,7 +48,7 @@ async def test_a_review_opens_what_was_shown_and_answered(office: Office) -> Non
 async def test_a_person_asks_for_a_review_and_judges_in_place_of_the_reviewers(office: Office) -> None:
     await office.complete()
 
-    async with visiting(office.yard.services) as visitor:
+    async with visited(office.yard.services) as visitor:
         asked = await visitor.do("review", task_id="T1", question="Is it fast?")
         passed = await visitor.do("review", task_id="T1", passed="I tried it", back="/reviews/R-1")
         html = await visitor.page("/reviews?task_id=T1")

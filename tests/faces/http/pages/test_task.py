@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.support.bench import ANN, OWNER, Bench, a_task
-from tests.support.visits import controls, operations, visiting
+from tests.support.web import controls, operations, visited
 from tests.support.yard import Yard
 from wvo_mcp.domain.lease import Role
 from wvo_mcp.execution.agents.logs import WorkerLogFiles
@@ -36,7 +36,7 @@ def parts(yard: Yard) -> Container:
 async def test_a_task_that_was_never_touched_reads_and_says_the_next_command(yard: Yard) -> None:
     await yard.bench.create(a_task("T1"))
 
-    async with visiting(parts(yard)) as visitor:
+    async with visited(parts(yard)) as visitor:
         html = await visitor.page("/tasks/T1")
         missing = await visitor.get("/tasks/T9")
 
@@ -62,17 +62,17 @@ async def test_only_what_the_state_allows_is_offered(yard: Yard, status: str, of
     await yard.bench.create(a_task("T1"))
     await yard.bench.force("UPDATE tasks SET status = ? WHERE id = 'T1'", status)
 
-    async with visiting(parts(yard)) as visitor:
+    async with visited(parts(yard)) as visitor:
         assert controls(await visitor.page("/tasks/T1")) == offered
 
 
 async def test_a_viewer_is_offered_nothing_and_an_agent_nothing_that_people_decide(yard: Yard) -> None:
     await full(yard)
 
-    async with visiting(parts(yard), Role.VIEWER) as viewer:
+    async with visited(parts(yard), Role.VIEWER) as viewer:
         assert operations(await viewer.page("/tasks/T1")) == []
         assert operations(await viewer.page("/tasks/T1/files")) == []
-    async with visiting(parts(yard), Role.AGENT) as agent:
+    async with visited(parts(yard), Role.AGENT) as agent:
         assert not PEOPLE_S & set(operations(await agent.page("/tasks/T1")))
         assert operations(await agent.page("/tasks/T1/files")) == []
 
@@ -104,7 +104,7 @@ async def full(yard: Yard) -> None:
 @pytest.mark.parametrize("role", Role)
 async def test_each_page_reads_for_each_role_with_much_and_with_nothing(yard: Yard, role: Role) -> None:
     lists = ("/workers", "/recoveries", "/reviews")
-    async with visiting(parts(yard), role) as visitor:
+    async with visited(parts(yard), role) as visitor:
         for address in lists:
             await visitor.page(address)
         await full(yard)
@@ -116,7 +116,7 @@ async def test_each_page_reads_for_each_role_with_much_and_with_nothing(yard: Ya
 async def test_what_agents_wrote_is_shown_and_does_nothing(yard: Yard) -> None:
     await full(yard)
 
-    async with visiting(parts(yard)) as visitor:
+    async with visited(parts(yard)) as visitor:
         pages = [await visitor.page(one) for one in ("/tasks/T1", "/tasks/T1/files", "/workers/w-1", "/workers")]
         pages += [await visitor.page(one) for one in ("/recoveries", "/reviews", "/reviews/R-1")]
 
@@ -129,7 +129,7 @@ async def test_what_agents_wrote_is_shown_and_does_nothing(yard: Yard) -> None:
 async def test_the_json_of_the_page_is_what_the_operations_say(yard: Yard) -> None:
     await full(yard)
 
-    async with visiting(parts(yard), Role.VIEWER) as visitor:
+    async with visited(parts(yard), Role.VIEWER) as visitor:
         data = await visitor.data("/tasks/T1.json")
 
     for name, operation, field in (
@@ -153,7 +153,7 @@ async def test_a_long_history_is_read_page_by_page(bench: Bench, yard: Yard) -> 
         await bench.write(lambda tx, n=number: tx.events.append("task.updated", "T1", {"note": f"step {n}"}))
     seen: list[int] = []
 
-    async with visiting(parts(yard)) as visitor:
+    async with visited(parts(yard)) as visitor:
         before = ""
         for _ in range(5):
             data = await visitor.data(f"/tasks/T1.json{before}")
@@ -173,7 +173,7 @@ async def test_controls_do_what_they_say_in_the_name_of_the_person(yard: Yard) -
     await bench.claim(ANN, "T2")
     await bench.call("fail_task", ANN, task_id="T2", error="no", retry=False)
 
-    async with visiting(parts(yard)) as visitor:
+    async with visited(parts(yard)) as visitor:
         seen = await bench.read(lambda tx: tx.events.last_seq())
         again = await visitor.do("retry", task_id="T2", seen_task="T2", seen=seen, back="/tasks/T2")
         moved = await visitor.do("update_task", task_id="T1", priority="critical", expected_version="1")
@@ -196,7 +196,7 @@ async def test_a_checkpoint_of_the_agent_is_no_news_that_stops_a_decision(yard: 
     await bench.call("checkpoint", ANN, task_id="T1", summary="half")
     await bench.call("heartbeat", ANN, task_id="T1")
 
-    async with visiting(parts(yard)) as visitor:
+    async with visited(parts(yard)) as visitor:
         done = await visitor.do("cancel", task_id="T1", seen_task="T1", seen=seen, confirmed="yes")
 
     assert done.status_code == 303
@@ -212,7 +212,7 @@ async def test_the_cost_is_of_all_launches_with_the_way_to_them(yard: Yard) -> N
         for number in range(12):  # more than the page lists
             await tx.workers.add({**row, "cost_usd": 0.25, "review_id": "R-1" if number > 9 else None})
 
-    async with visiting(parts(yard)) as visitor:
+    async with visited(parts(yard)) as visitor:
         before = await visitor.page("/tasks/T1")
         await yard.bench.write(launched)
         html = await visitor.page("/tasks/T1")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.bench import ANN, OWNER, Bench, a_task
-from tests.support.visits import a_principal, as_caller, controls, operations, visiting
+from tests.support.web import READER, a_visitor, caller_of, controls, operations, visited
 from wvo_mcp.domain.access import Principal
 from wvo_mcp.domain.lease import Role
 from wvo_mcp.domain.worker import Outcome, WorkerState
@@ -48,7 +48,7 @@ async def pool(bench: Bench, tmp_path: Path) -> Pool:
 
 
 async def test_without_workers_the_pages_say_the_next_command(pool: Pool) -> None:
-    async with visiting(pool.services, Role.VIEWER) as viewer:
+    async with visited(pool.services, Role.VIEWER) as viewer:
         assert "wvo-mcp autopilot" in await viewer.page("/workers")
         assert "wvo-mcp recoveries" in await viewer.page("/recoveries")
         assert (await viewer.get("/workers/w-1")).status_code == 404
@@ -61,11 +61,11 @@ async def test_each_worker_is_shown_with_why_it_waits_and_can_be_stopped_while_i
     over = {"state": WorkerState.ENDED, "outcome": Outcome.CRASHED, "ended_at": pool.bench.clock.now()}
     await pool.bench.write(lambda tx: tx.workers.change(ended, over))
 
-    async with visiting(pool.services) as visitor:
+    async with visited(pool.services) as visitor:
         html = await visitor.page("/workers")
         data = await visitor.data("/workers.json")
         one = await visitor.page("/workers/w-3")
-    async with visiting(pool.services, Role.VIEWER) as viewer:
+    async with visited(pool.services, Role.VIEWER) as viewer:
         assert operations(await viewer.page("/workers") + await viewer.page("/workers/w-1")) == []
 
     for shown in ("runs npm test", "5 hour limit", "2100-01-01", "300 MB", "12 % CPU", "1,200 tokens", "crashed"):
@@ -79,7 +79,7 @@ async def test_each_worker_is_shown_with_why_it_waits_and_can_be_stopped_while_i
 async def test_a_worker_is_stopped_once_it_is_confirmed(pool: Pool) -> None:
     await pool.launched()
 
-    async with visiting(pool.services) as visitor:
+    async with visited(pool.services) as visitor:
         asked = await visitor.do("worker_stop", worker_id="w-1", reason="enough")
         nothing = await pool.bench.kinds("T1")
         done = await visitor.do("worker_stop", worker_id="w-1", reason="enough", confirmed="yes")
@@ -94,7 +94,7 @@ async def test_the_end_of_a_long_log_is_shown_and_the_rest_page_by_page(pool: Po
     path = pool.log("w-1.jsonl", HEAD.strip(), *(f"line {number} {'x' * 80}" for number in range(5_000)))
     await pool.launched(log=str(path))
 
-    async with visiting(pool.services) as visitor:
+    async with visited(pool.services) as visitor:
         end = await visitor.data("/workers/w-1.json")
         begin = await visitor.data("/workers/w-1.json?after=0")
         further = await visitor.data(f"/workers/w-1.json?after={begin['log']['next_after']}")
@@ -111,9 +111,9 @@ async def test_the_end_of_a_long_log_is_shown_and_the_rest_page_by_page(pool: Po
 async def test_the_raw_log_is_for_operators(pool: Pool) -> None:
     await pool.launched(log=str(pool.log("w-1.jsonl", HEAD.strip(), '{"raw": "\\u001b[31m"}')))
 
-    async with visiting(pool.services) as operator:
+    async with visited(pool.services) as operator:
         raw = await operator.page("/workers/w-1?log=raw")
-    async with visiting(pool.services, Role.VIEWER) as viewer:
+    async with visited(pool.services, Role.VIEWER) as viewer:
         refused = await viewer.get("/workers/w-1?log=raw")
         offered = "log=raw" in await viewer.page("/workers/w-1")
 
@@ -124,7 +124,7 @@ async def test_the_raw_log_is_for_operators(pool: Pool) -> None:
 async def test_a_log_on_another_host_is_said_to_be_there(pool: Pool) -> None:
     await pool.launched(log=str(pool.folder / "gone.jsonl"))
 
-    async with visiting(pool.services) as visitor:
+    async with visited(pool.services) as visitor:
         html = await visitor.page("/workers/w-1")
 
     assert "No log on this host" in html
@@ -133,8 +133,8 @@ async def test_a_log_on_another_host_is_said_to_be_there(pool: Pool) -> None:
 async def test_a_log_that_grows_is_read_again_though_the_store_is_as_before(pool: Pool) -> None:
     path = pool.log("w-1.jsonl", HEAD.strip(), "first act")
     await pool.launched(log=str(path))
-    visit = Visit(pool.services, as_caller(a_principal(Role.VIEWER)), a_principal(Role.VIEWER), {"worker_id": "w-1"})
-    pages = Pages(pool.services, as_caller, [WORKER], "wvo")
+    visit = Visit(pool.services, caller_of(READER), READER, {"worker_id": "w-1"})
+    pages = Pages(pool.services, caller_of, [WORKER], "wvo")
     view = View(pages, WORKER, visit, "")
     await view.read(1)
     pool.log("w-1.jsonl", "second act")
@@ -157,7 +157,7 @@ async def held(_: Principal) -> bool:
 
 
 async def test_a_stream_of_a_page_that_grows_beats_without_a_change(pool: Pool) -> None:
-    streams = Streams(Pages(pool.services, as_caller, [WORKER], "wvo"), held)
+    streams = Streams(Pages(pool.services, caller_of, [WORKER], "wvo"), held)
     beats: list[int | None] = []
 
     async for beat in streams._beats(lambda: 0.01):
@@ -176,7 +176,7 @@ def test_the_address_of_a_stream_names_what_the_page_names_whatever_its_id() -> 
 async def test_the_tail_of_a_log_is_its_end_also_where_one_read_stops_before(pool: Pool) -> None:
     lines = [json.dumps({"n": number, "text": "y" * 300}) for number in range(400)]
     await pool.launched(log=str(pool.log("w-1.jsonl", HEAD.strip(), *lines)))
-    visit = Visit(pool.services, OWNER, a_principal(Role.OPERATOR))
+    visit = Visit(pool.services, OWNER, a_visitor(Role.OPERATOR))
 
     found = await log_end(visit, "w-1", 3)
 
@@ -192,7 +192,7 @@ async def test_what_was_set_right_and_refused_is_listed_by_task_and_page_by_page
         await pool.bench.write(lambda tx, one=refused: tx.violations.add(one))
     await pool.bench.claim(ANN, "T2")
 
-    async with visiting(pool.services, Role.VIEWER) as visitor:
+    async with visited(pool.services, Role.VIEWER) as visitor:
         first = await visitor.data("/recoveries.json")
         html = await visitor.page("/recoveries")
         older = await visitor.data(f"/recoveries.json?cursor={first['next_cursor']}")

@@ -71,7 +71,7 @@ class Keys:
     async def holds(self, principal: Principal) -> bool:
         """Does what admitted it still do so? For what lasts longer than a request."""
         if principal.via not in (Via.TOKEN, Via.SESSION):
-            return True
+            return principal.until is None or self._clock.now() < principal.until
 
         async def ended(tx: Transaction) -> bool:
             row = await tx.access.find(principal.key_id)

@@ -1,0 +1,73 @@
+"""Streams of /mcp end with what admitted them, and nobody has all of them."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tests.faces.mcp.over_http import AGENT, ERAS, LEGACY, MODERN, OTHER, as_, modern, opened, serving
+from tests.support.bench import Bench
+from wvo_mcp.domain.access import Principal
+from wvo_mcp.faces.mcp import lasting
+
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement("DASH-5")]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_stream_ends_when_what_admitted_it_no_longer_does(
+    bench: Bench, root: Path, era: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lasting, "LOOK_SECONDS", 0.02)
+    asked_twice, held, asked = anyio.Event(), True, 0
+
+    async def holds(principal: Principal) -> bool:
+        nonlocal asked
+        asked += principal == AGENT
+        if asked == 2:
+            asked_twice.set()
+        return held
+
+    body, listen = modern("subscriptions/listen", notifications={"toolsListChanged": True})
+    async with serving(bench.services, root) as site, site.http(**as_(AGENT)) as http:
+        site.mcp.lasting.holds = holds
+        if era == LEGACY:
+            opening = http.stream("GET", "/mcp", headers={"mcp-session-id": await opened(http)})
+        else:
+            opening = http.stream("POST", "/mcp", json=body, headers=listen)
+        with anyio.fail_after(20):
+            async with opening as stream:
+                assert stream.status_code == 200
+                await asked_twice.wait()
+                held = False
+                said = "".join([line async for line in stream.aiter_lines()])
+    assert ('"result"' in said) == (era == MODERN), "a subscription is told that it has ended"
+
+
+async def test_who_has_a_share_of_streams_takes_no_more(
+    bench: Bench, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lasting, "MOST_EACH", 3)
+    body, listen = modern("subscriptions/listen", notifications={"toolsListChanged": True})
+    async with AsyncExitStack() as stack:
+        site = await stack.enter_async_context(serving(bench.services, root))
+        ann, bob = [await stack.enter_async_context(site.http(**as_(who))) for who in (AGENT, OTHER)]
+        session = {"mcp-session-id": await opened(ann)}
+        kept: list[AsyncIterator[str]] = []
+        for http in (ann, ann, ann, bob):
+            stream = await stack.enter_async_context(http.stream("POST", "/mcp", json=body, headers=listen))
+            kept.append(stream.aiter_lines())
+            async for line in kept[-1]:
+                if "acknowledged" in line:
+                    break
+        one_more = await ann.post("/mcp", json=body, headers=listen)
+        assert "3 streams of yours are open" in one_more.text
+        refused = await ann.get("/mcp", headers=session)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert refused.json()["error"]["code"] == "store_busy"

@@ -1,0 +1,53 @@
+"""Streams of `/mcp` last no longer than what admitted them, and nobody has all of them."""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager, suppress
+
+import anyio
+from anyio.abc import TaskGroup
+
+from wvo_mcp.domain.access import MOST_EACH, Principal, Via
+from wvo_mcp.errors import StoreBusy, WvoError
+
+LOOK_SECONDS = 15.0
+"""How often it is asked whether what admitted a stream still does so."""
+
+
+class Lasting:
+    def __init__(self, most_here: int) -> None:
+        """`most_here`: for all who show nothing, from this machine."""
+        self._most_here = most_here
+        self._open = Counter[str]()
+        """By whose share they take."""
+        self.holds: Callable[[Principal], Awaitable[bool]] = _always
+
+    @contextmanager
+    def stream(self, tasks: TaskGroup, principal: Principal, end: Callable[[], None]) -> Generator[None]:
+        """`end` is called when what admitted the principal no longer does. Raises StoreBusy."""
+        most = self._most_here if principal.via is Via.LOOPBACK else MOST_EACH
+        if self._open[principal.share] >= most:
+            raise StoreBusy(f"{most} streams of yours are open: no more are served.", hint="Close one, or try again.")
+        self._open[principal.share] += 1
+        watching = anyio.CancelScope()
+        tasks.start_soon(self._watch, principal, end, watching)
+        try:
+            yield
+        finally:
+            watching.cancel()
+            self._open[principal.share] -= 1
+            if not self._open[principal.share]:
+                del self._open[principal.share]
+
+    async def _watch(self, principal: Principal, end: Callable[[], None], watching: anyio.CancelScope) -> None:
+        with watching:
+            held = True
+            while held:
+                await anyio.sleep(LOOK_SECONDS)
+                with suppress(WvoError):  # a store that is away revokes nothing
+                    held = await self.holds(principal)
+            end()
+
+
+async def _always(principal: Principal) -> bool:
+    return True
