@@ -134,5 +134,5 @@ def a_fresh_store(folder: Path, slate: Slate | None, clock: Clock, servers: Serv
     """In `slate`, wiped, else in a file."""
     if slate is None:
         return a_blank_file(source_of(folder), clock, servers)
-    slate.wipe()
+    assert slate.wipe(), "something changed more than rows"
     return PostgresStore(slate.url, clock, servers)

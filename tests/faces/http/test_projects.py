@@ -203,7 +203,12 @@ def test_the_link_of_each_project_signs_in_to_that_one(two: Two) -> None:
         assert "You are not signed in here" not in page
 
 
-@pytest.mark.parametrize("shown", ["viewer", "agent", "operator", "admin", "cookie", "cookie as b's", "nothing"])
+SHOWN = [
+    "admin", "cookie as b's", "nothing", *(pytest.param(one, marks=pytest.mark.full) for one in (*ROLES[:3], "cookie"))
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("shown", SHOWN)
 def test_who_is_let_into_a_is_never_told_anything_of_b(two: Two, shown: str) -> None:
     client = two.client() if shown == "nothing" else two.signed_in("a") if "cookie" in shown else two.client("a", shown)
     if shown == "cookie as b's":
