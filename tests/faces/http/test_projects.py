@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.support import forked
 from tests.support.serving import PATIENCE_SECONDS, Served, command, environ_of
 from wvo_mcp.domain.access import Kind, Shown
 from wvo_mcp.faces.http.pages import PAGES
@@ -285,15 +284,9 @@ def test_sigterm_ends_all_of_them_within_seconds(tmp_path: Path) -> None:
 
 def started(home: Path, *words: str, **settings: str) -> tuple[int, str]:
     home.mkdir(exist_ok=True)
-    done = subprocess.run(
-        [sys.executable, "-m", "wvo_mcp", "serve", "--http", "--port", "0", *words],
-        cwd=home,
-        env=environ_of(home, **settings),
-        capture_output=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
-    return done.returncode, done.stderr.decode()
+    command = ["wvo_mcp", "serve", "--http", "--port", "0", *words]
+    done = forked.run(command, cwd=home, env=environ_of(home, **settings), timeout=PATIENCE_SECONDS)
+    return done.returncode, done.stderr
 
 
 @pytest.mark.parametrize(
