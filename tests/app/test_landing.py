@@ -86,7 +86,7 @@ async def test_work_that_never_passes_waits_for_a_person_and_others_land(flight:
 @pytest.mark.requirement("MERGE-7")
 async def test_many_workers_in_one_repository_lose_nothing(flight: Flight) -> None:
     """Overlapping files, a third in conflict on purpose, and a person who commits and edits meanwhile."""
-    names = [f"T{number}" for number in range(200 if FULL else 24)]
+    names = [f"T{number}" for number in range(200 if FULL else 40)]
     scripts: dict[str, list[Sequence[Step]]] = {}
     for number, one in enumerate(names):
         shared = [{"run": f"echo line of {one} >> shared.txt"}] if number % 3 == 0 else []
