@@ -17,6 +17,7 @@ from tests.support.clock import StoppedClock
 from tests.support.scale import FULL
 from tests.support.services import Services
 from tests.support.sessions import Servers
+from tests.support.stores import a_blank_file
 from wvo_mcp.domain import known_secrets
 from wvo_mcp.domain.health import Thresholds
 from wvo_mcp.domain.lease import Policy
@@ -25,7 +26,6 @@ from wvo_mcp.execution.exchange import WorkspaceExchange
 from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.store.postgres.store import PostgresStore
-from wvo_mcp.store.sqlite.store import SqliteStore
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.yard_fixtures"]
 
@@ -111,8 +111,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("store_kind", kinds, scope="module" if "place" in metafunc.fixturenames else "function")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """For the drills the files without one are not even read: to import all of them takes longer than a drill."""
+    only_drills = config.getoption("markexpr") == "drill" and collection_path.suffix == ".py"
+    return True if only_drills and b"mark.drill" not in collection_path.read_bytes() else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is marked `full` runs only when it is asked for: a sample or a smaller form of it runs with every change."""
+    """What is marked `full` runs only when it is asked for: a sample or a smaller form of it runs with every change. What is
+    marked `long` comes first."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
     if not FULL:
         large = [item for item in items if item.get_closest_marker("full") is not None]
         config.hook.pytest_deselected(items=large)
@@ -126,7 +134,7 @@ async def store(
     """An open store: in `state/state.db` of the test's folder, or in a database of its own. Nothing is synced: no test
     cuts the power."""
     if store_kind == "sqlite":
-        opened = SqliteStore(tmp_path / "state" / "state.db", clock, servers, synchronous="OFF")
+        opened = a_blank_file(tmp_path / "state" / "state.db", clock, servers)
     else:
         (tmp_path / "state").mkdir()  # the roadmap's place, with any store
         opened = PostgresStore(request.getfixturevalue("store_url"), clock, servers)

@@ -82,6 +82,7 @@ async def test_work_that_never_passes_waits_for_a_person_and_others_land(flight:
     assert flight.git("log", "--format=%s", "main").splitlines() == ["Do T2", "begin"]
 
 
+@pytest.mark.long
 @pytest.mark.requirement("MERGE-7")
 async def test_many_workers_in_one_repository_lose_nothing(flight: Flight) -> None:
     """Overlapping files, a third in conflict on purpose, and a person who commits and edits meanwhile."""

@@ -5,13 +5,12 @@ import os
 import re
 import select
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tests.support import forked
 from tests.support.workspace import REPOSITORY
 
 _PATIENCE_SECONDS = 60.0
@@ -23,21 +22,19 @@ class PageServer:
     def __init__(self, root: Path, home: Path, port: int = 0, options: Sequence[str] = (), **settings: str) -> None:
         self.root, self.home, self.port, self.options, self.settings = root, home, port, options, settings
         self.address = ""
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: forked.Speaking | None = None
         self.log = home / "serve.log"
         home.mkdir(parents=True, exist_ok=True)
 
     def environ(self) -> dict[str, str]:
         plain = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.home), "PYTHONPATH": str(REPOSITORY)}
-        return {**plain, "ROOT": str(self.root), "PYTHONUNBUFFERED": "1", **self.settings}
+        return {**plain, "ROOT": str(self.root), **self.settings}
 
     def start(self) -> "PageServer":
         """Waits until it says where it listens. The port stays the same over restarts."""
-        command = [sys.executable, "-m", "wvo_mcp", "serve", "--http", "--port", str(self.port), *self.options]
+        command = ["wvo_mcp", "serve", "--http", "--port", str(self.port), *self.options]
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command, cwd=self.root, env=self.environ(), stdout=subprocess.PIPE, stderr=log, start_new_session=True
-            )
+            self._process = forked.Speaking(command, cwd=self.root, env=self.environ(), stderr=log.fileno())
         # Its first line is the address, the next says how to sign in.
         self.address = self._read_until(r"http://\S+\n[^\n]+\n").split()[0]
         self.port = int(self.address.rpartition(":")[2])
@@ -53,16 +50,9 @@ class PageServer:
 
     def command(self, *words: str) -> str:
         """A person's command in the project; what it prints."""
-        done = subprocess.run(
-            [sys.executable, "-m", "wvo_mcp", *words],
-            cwd=self.root,
-            env=self.environ(),
-            capture_output=True,
-            timeout=_PATIENCE_SECONDS,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr.decode()
-        return done.stdout.decode()
+        done = forked.run(["wvo_mcp", *words], cwd=self.root, env=self.environ(), timeout=_PATIENCE_SECONDS)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         if self._process is None:
@@ -74,12 +64,11 @@ class PageServer:
             if self._process.poll() is None:
                 self._process.kill()
                 self._process.wait()
-            if self._process.stdout is not None:
-                self._process.stdout.close()
+            self._process.stdout.close()
             self._process = None
 
     def _read_until(self, wanted: str) -> str:
-        assert self._process is not None and self._process.stdout is not None
+        assert self._process is not None
         until, shown = time.monotonic() + _PATIENCE_SECONDS, b""
         while time.monotonic() < until:
             ready, _, _ = select.select([self._process.stdout], [], [], 0.2)

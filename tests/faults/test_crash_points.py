@@ -81,7 +81,7 @@ async def crash(nursery: Nursery, tmp_path: Path, every: int, slates: Sequence[S
             urls[point] = None
             if slates:
                 slate = slates[len(urls) % len(slates)]
-                slate.wipe()
+                assert slate.wipe()
                 urls[point] = slate.url
             children[point] = nursery.spawn(folder=str(folders[point]), crash_at=point, url=urls[point])
 

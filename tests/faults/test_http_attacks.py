@@ -6,13 +6,14 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import httpx2
 import pytest
 
 from tests.support.serving import Served, command
 from wvo_mcp.domain.access import MOST_HERE
-from wvo_mcp.faces.http import stream, wire
+from wvo_mcp.faces.http import stream
 from wvo_mcp.faces.http.guard import BODY_BYTES
 from wvo_mcp.faces.http.pages import PAGES
 
@@ -36,6 +37,15 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         assert server.process.poll() is None, "it lives on"
     said = server.log.read_text(errors="replace")
     assert "Traceback" not in said, said[said.index("Traceback") :][:3_000]
+
+
+@pytest.fixture
+def hasty(tmp_path: Path) -> Iterator[Served]:
+    """A server that waits for a head or a body for a second only."""
+    (tmp_path / "a" / "state").mkdir(parents=True)
+    waits = {"wvo_mcp.faces.http.wire.HEAD_SECONDS": 1.0, "wvo_mcp.faces.http.guard.BODY_SECONDS": 1.0}
+    with Served(tmp_path / "home", projects={"a": tmp_path / "a"}, constants=waits) as server:
+        yield server
 
 
 def asked(server: Served, *parts: bytes, seconds: float = SECONDS) -> bytes:
@@ -137,7 +147,6 @@ CHUNKS = {
     "size signed": b"+0\r\n\r\n",
     "size with 0x": b"0x0\r\n\r\n",
     "size negative": b"-1\r\n\r\n",
-    "size huge": b"f" * 17 + b"\r\n{}",
     "size with a space": b" 2\r\n{}\r\n0\r\n\r\n",
     "size ended by LF": b"2\n{}\n0\n\n",
     "extension with LF": b"2;x=\n\r\n{}\r\n0\r\n\r\n",
@@ -160,6 +169,13 @@ def test_a_chunk_that_some_would_read_otherwise_ends_the_connection(served: Serv
     assert len(statuses(said)) <= 1
     assert 200 not in statuses(said)
     assert lives(served)
+
+
+def test_a_chunk_of_a_huge_size_is_waited_for_no_longer_than_any_body(hasty: Served) -> None:
+    first = head("POST /p/a/api/status HTTP/1.1", "Content-Type: application/json", "Transfer-Encoding: chunked")
+    said = asked(hasty, first + b"f" * 17 + b"\r\n{}" + head("GET /health HTTP/1.1"))
+    assert statuses(said) == [408], said[:300]
+    assert lives(hasty)
 
 
 def test_requests_in_a_row_are_answered_in_their_order(served: Served) -> None:
@@ -288,15 +304,15 @@ def test_clients_that_send_a_byte_now_and_then_hold_up_nobody(served: Served) ->
     assert lives(served)
 
 
-def test_a_head_that_does_not_come_ends_the_connection(served: Served) -> None:
+def test_a_head_that_does_not_come_ends_the_connection(hasty: Served) -> None:
     """Else whoever opens connections and says nothing takes all that a process may have."""
     after = head("GET /health HTTP/1.1")
     with ExitStack() as stack:
         begun = [b"", b"GET / HT", after + b"GET /", head("POST /p/nothing/ HTTP/1.1", "Content-Length: 9") + b"x"]
-        opened = [stack.enter_context(socket.create_connection(("127.0.0.1", served.port))) for _ in begun]
+        opened = [stack.enter_context(socket.create_connection(("127.0.0.1", hasty.port))) for _ in begun]
         for one, part in zip(opened, begun, strict=True):
             one.sendall(part)
-        until = time.monotonic() + wire.HEAD_SECONDS + 10
+        until = time.monotonic() + SECONDS
         for one in opened:
             one.settimeout(max(0.1, until - time.monotonic()))
             with suppress(ConnectionError):  # it was ended so

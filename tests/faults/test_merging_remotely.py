@@ -16,7 +16,7 @@ from tests.support.nursery import Nursery
 from tests.support.scale import part_of
 from tests.support.yard import Yard, git
 
-pytestmark = [pytest.mark.anyio, pytest.mark.sqlite, pytest.mark.requirement("MERGE-7", "MERGE-6")]
+pytestmark = [pytest.mark.anyio, pytest.mark.long, pytest.mark.sqlite, pytest.mark.requirement("MERGE-7", "MERGE-6")]
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ async def test_a_kill_at_any_step_of_a_landing_elsewhere_loses_and_repeats_nothi
     nursery: Nursery, hub: Hub, tmp_path: Path, way: str
 ) -> None:
     mode, opened = WAYS[way]
-    assert await every(Shore(nursery, hub, tmp_path, mode, "rebase"), 97, opened=opened) > 50
+    assert await every(Shore(nursery, hub, tmp_path, mode, "rebase"), 141, opened=opened) > 50
 
 
 PARTS = {"push": 5, "opening": 7, "following": 1}

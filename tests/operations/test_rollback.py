@@ -194,7 +194,8 @@ async def test_a_pause_that_nobody_acknowledges_is_forced_and_said(work: Work, m
 
 
 @pytest.mark.requirement("WS-9")
-async def test_two_rollbacks_at_once_and_one_whose_author_died(work: Work) -> None:
+async def test_two_rollbacks_at_once_and_one_whose_author_died(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pausing, "FORCED_SECONDS", 0.05)
     await work.kept(**{"new.py": "1\n"})
     bench = work.yard.bench
     store: Any = bench.store

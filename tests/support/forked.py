@@ -123,6 +123,31 @@ class Forked:
         os.close(self._news)
 
 
+class Speaking(Forked):
+    """One that leads a session of its own and whose output is read from `stdout`, to be closed by the caller."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        stderr: int,
+        constants: Mapping[str, float] | None = None,
+    ) -> None:
+        ours, theirs = os.pipe()
+        self.stdout = os.fdopen(ours, "rb")
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        try:
+            super().__init__(
+                command, cwd=cwd, env=env, stdin=nothing, stdout=theirs, stderr=stderr, start_new_session=True,
+                constants=constants,
+            )  # fmt: skip
+        finally:
+            os.close(nothing)
+            os.close(theirs)
+
+
 def run(
     command: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout: float = 120, input: str = ""
 ) -> subprocess.CompletedProcess[str]:

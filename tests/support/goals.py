@@ -16,6 +16,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, cast
 
+from tests.support import forked
 from tests.support.flights import REPOSITORY, Flight, Step
 from wvo_mcp import app
 from wvo_mcp.domain.autopilot import AutopilotOptions
@@ -93,17 +94,8 @@ class Goals(Flight):
             gc.enable()
 
     def process(self, crash: int, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "tests.support.goals", str(self.folder), str(crash), *arguments]
-        return subprocess.run(
-            command,
-            cwd=REPOSITORY,
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-            input=stdin,
-        )
+        command = ["tests.support.goals", str(self.folder), str(crash), *arguments]
+        return forked.run(command, cwd=REPOSITORY, env=self.environ, timeout=300, input=stdin)
 
     def goal(self, known: str = "O-1") -> dict[str, Any]:
         [row] = self.sql("SELECT * FROM orchestrations WHERE orchestration_id = ?", known)

@@ -71,11 +71,9 @@ class Slates:
 
     def wiped(self) -> str:
         """The URL of a store without content."""
-        if self._slate is not None and not self._slate.whole:
+        if self._slate is None or not self._slate.wipe():
             self.close()
-        if self._slate is None:
             self._slate = Slate(self._cluster, self._made.enter_context(self._cluster.database()))
-        self._slate.wipe()
         return self._slate.url
 
     def close(self) -> None:

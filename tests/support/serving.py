@@ -4,13 +4,12 @@ import json
 import os
 import select
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.support import forked
 from tests.support.workspace import REPOSITORY
 
 PATIENCE_SECONDS = 60.0
@@ -19,28 +18,29 @@ PATIENCE_SECONDS = 60.0
 def environ_of(home: Path, **settings: str) -> dict[str, str]:
     """Nothing of the surrounding environment but the path."""
     plain = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(home), "PYTHONPATH": str(REPOSITORY)}
-    return {**plain, "PYTHONUNBUFFERED": "1", **settings}
+    return {**plain, **settings}
 
 
 def command(root: Path, home: Path, *words: str, status: int = 0) -> dict[str, Any]:
     """What a person's command in the project gives."""
-    done = subprocess.run(
-        [sys.executable, "-m", "wvo_mcp", *words, "--json"],
-        cwd=root,
-        env=environ_of(home),
-        capture_output=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
-    assert done.returncode == status, done.stderr.decode()
+    done = forked.run(["wvo_mcp", *words, "--json"], cwd=root, env=environ_of(home), timeout=PATIENCE_SECONDS)
+    assert done.returncode == status, done.stderr
     return dict(json.loads(done.stdout))
 
 
 class Served:
-    """Until the block ends. `lines` are what it printed when it began."""
+    """Until the block ends. `lines` are what it printed when it began. `constants` of modules, by their full names, have
+    another value there."""
 
-    def __init__(self, home: Path, *words: str, projects: Mapping[str, Path] | None = None, **settings: str) -> None:
-        self.home, self._settings = home, settings
+    def __init__(
+        self,
+        home: Path,
+        *words: str,
+        projects: Mapping[str, Path] | None = None,
+        constants: Mapping[str, float] | None = None,
+        **settings: str,
+    ) -> None:
+        self.home, self._constants, self._settings = home, constants, settings
         named = [word for name, root in (projects or {}).items() for word in ("--project", f"{name}={root}")]
         self._words = ["serve", "--http", "--no-run", "--port", "0", *named, *words]
         self._lines_wanted = 1 + len(projects or {"": home})
@@ -55,15 +55,13 @@ class Served:
 
     def __enter__(self) -> "Served":
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "wvo_mcp", *self._words],
+            self.process = forked.Speaking(
+                ["wvo_mcp", *self._words],
                 cwd=self.home,
                 env=environ_of(self.home, **self._settings),
-                stdout=subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,
+                stderr=log.fileno(),
+                constants=self._constants,
             )
-        assert self.process.stdout is not None
         until, shown = time.monotonic() + PATIENCE_SECONDS, b""
         while shown.count(b"\n") < self._lines_wanted:
             ready, _, _ = select.select([self.process.stdout], [], [], max(0.0, until - time.monotonic()))
@@ -87,8 +85,7 @@ class Served:
             if self.process.poll() is None:
                 self.process.kill()
                 self.process.wait()
-            if self.process.stdout is not None:
-                self.process.stdout.close()
+            self.process.stdout.close()
         return time.monotonic() - began
 
     def __exit__(self, *_: object) -> None:

@@ -1,12 +1,17 @@
 """Stores of either kind for tests that open them by themselves, and databases that are used again and again."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import anyio
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.support.bench import AnyStore
+from tests.support.clock import StoppedClock
 from tests.support.databases import Source
 from tests.support.postgres import Cluster
 from tests.support.sessions import Servers
@@ -74,42 +79,60 @@ class Slate:
             for number, script in migrations("postgres"):
                 connection.execute(script.encode(), prepare=False)
                 connection.execute(f"UPDATE store SET schema = {number}".encode())
+        wipe = [
+            f"SELECT pg_terminate_backend(pid, 5000) FROM ({_OTHERS}) AS others",
+            "SET session_replication_role = replica",  # nothing may be deleted otherwise
+        ]
         with psycopg.connect(self._admin, autocommit=True) as connection:
-            found = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-            self._tables = [str(row[0]) for row in found]
             connection.execute("CREATE SCHEMA kept")
-            for table in self._tables:
-                connection.execute(f"CREATE TABLE kept.{table} AS TABLE public.{table}".encode())
-        self._shape = self._looked_at()
-
-    @property
-    def whole(self) -> bool:
-        """False once somebody has changed more than rows."""
-        return self._looked_at() == self._shape
-
-    def _looked_at(self) -> object:
-        with psycopg.connect(self._admin) as connection:
-            return connection.execute(_SHAPE).fetchone()
+            tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+            for (table,) in tables:
+                wipe.append(f"DELETE FROM public.{table}")
+                if connection.execute(f"SELECT FROM public.{table} LIMIT 1".encode()).fetchone() is not None:
+                    connection.execute(f"CREATE TABLE kept.{table} AS TABLE public.{table}".encode())
+                    wipe.append(f"INSERT INTO public.{table} SELECT * FROM kept.{table}")
+            self._shape = connection.execute(_SHAPE).fetchone()
+        wipe.append("SELECT setval(seqrelid::regclass, 1, false) FROM pg_sequence")
+        self._wipe = "; ".join(wipe).encode()
 
     def wait_alone(self) -> None:
         """Until the server has noticed that nobody is connected any more."""
         with psycopg.connect(self._admin, autocommit=True) as connection:
             eventually(lambda: connection.execute(_OTHERS).fetchone() is None)
 
-    def wipe(self) -> None:
-        """Back to the beginning. Whoever is still connected is cut off."""
+    def wipe(self) -> bool:
+        """Back to the beginning; whoever is still connected is cut off. Nothing of this and False once somebody has changed
+        more than rows."""
         with psycopg.connect(self._admin) as connection:
-            connection.execute("SELECT pg_terminate_backend(pid, 5000) FROM (" + _OTHERS + ") AS others")
-            connection.execute("SET session_replication_role = replica")  # nothing may be deleted otherwise
-            for table in self._tables:
-                connection.execute(f"DELETE FROM public.{table}".encode())
-                connection.execute(f"INSERT INTO public.{table} SELECT * FROM kept.{table}".encode())
-            connection.execute("SELECT setval(seqrelid::regclass, 1, false) FROM pg_sequence")
+            whole = connection.execute(_SHAPE).fetchone() == self._shape
+            if whole:
+                # At once: to go there and back for each statement takes longer than they do.
+                connection.execute(self._wipe)
+        return whole
+
+
+@cache
+def _blank() -> bytes:
+    async def make(path: Path) -> None:
+        store = SqliteStore(path, StoppedClock(), Servers(), synchronous="OFF")
+        await store.open()
+        await store.close()
+
+    with TemporaryDirectory() as folder, ThreadPoolExecutor(1) as apart:  # here an event loop may run
+        apart.submit(anyio.run, make, source_of(Path(folder))).result()
+        return source_of(Path(folder)).read_bytes()
+
+
+def a_blank_file(path: Path, clock: Clock, servers: Servers) -> SqliteStore:
+    """A store in a new file without content, not open yet. The migrations, most of what making one takes, ran for the first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(_blank())
+    return SqliteStore(path, clock, servers, synchronous="OFF")
 
 
 def a_fresh_store(folder: Path, slate: Slate | None, clock: Clock, servers: Servers) -> AnyStore:
     """In `slate`, wiped, else in a file."""
     if slate is None:
-        return SqliteStore(source_of(folder), clock, servers, synchronous="OFF")
-    slate.wipe()
+        return a_blank_file(source_of(folder), clock, servers)
+    assert slate.wipe(), "something changed more than rows"
     return PostgresStore(slate.url, clock, servers)

@@ -10,6 +10,7 @@ import pytest
 from tests.support.bench import OWNER
 from tests.support.cut_off import Died, cut_off
 from tests.support.plain import Plain, plain
+from tests.support.scale import sampled
 from tests.support.yard import Yard, digests, new_mode
 from wvo_mcp.domain.policy import SafetyPolicy
 from wvo_mcp.errors import Conflict, NotFound
@@ -100,7 +101,7 @@ async def test_something_in_the_way_of_a_new_file_is_not_written_over(plain: Pla
     assert not list(elsewhere.iterdir())
 
 
-@pytest.mark.parametrize("at", range(40))
+@pytest.mark.parametrize("at", sampled(range(40), 3))
 async def test_killed_at_any_command_it_is_all_there_or_nothing_and_goes_on(
     plain: Plain, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from tests.faces.http.two_projects import (
     plant_work,
 )
 from tests.faces.mcp.over_http import HELLO
+from tests.support import forked
 from tests.support.serving import PATIENCE_SECONDS, Served, command, environ_of
 from wvo_mcp.domain.access import Kind, Shown
 from wvo_mcp.operations import ALL, Effect
@@ -161,7 +160,12 @@ def test_the_link_of_each_project_signs_in_to_that_one(two: Two) -> None:
         assert "You are not signed in here" not in page
 
 
-@pytest.mark.parametrize("shown", ["viewer", "agent", "operator", "admin", "cookie", "cookie as b's", "nothing"])
+SHOWN = [
+    "admin", "cookie as b's", "nothing", *(pytest.param(one, marks=pytest.mark.full) for one in (*ROLES[:3], "cookie"))
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("shown", SHOWN)
 def test_who_is_let_into_a_is_never_told_anything_of_b(two: Two, shown: str) -> None:
     client = two.client() if shown == "nothing" else two.signed_in("a") if "cookie" in shown else two.client("a", shown)
     if shown == "cookie as b's":
@@ -256,15 +260,9 @@ def test_sigterm_ends_all_of_them_within_seconds(tmp_path: Path) -> None:
 
 def started(home: Path, *words: str, **settings: str) -> tuple[int, str]:
     home.mkdir(exist_ok=True)
-    done = subprocess.run(
-        [sys.executable, "-m", "wvo_mcp", "serve", "--http", "--port", "0", *words],
-        cwd=home,
-        env=environ_of(home, **settings),
-        capture_output=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
-    return done.returncode, done.stderr.decode()
+    command = ["wvo_mcp", "serve", "--http", "--port", "0", *words]
+    done = forked.run(command, cwd=home, env=environ_of(home, **settings), timeout=PATIENCE_SECONDS)
+    return done.returncode, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from tests.support.large_files import (
     oid_of,
     pointer_of,
 )
+from tests.support.scale import sampled
 from tests.support.yard import Yard, digests, git
 from wvo_mcp.domain.rules import MergeMode, MergePolicy
 from wvo_mcp.errors import Conflict
@@ -94,7 +95,7 @@ async def test_the_checkout_of_a_person_gets_the_content(shop: Lane, server: Lar
     assert server.asked == [], "all of it was here"
 
 
-@pytest.mark.parametrize("mode", [MergeMode.LOCAL, MergeMode.PUSH])
+@pytest.mark.parametrize("mode", sampled([MergeMode.PUSH, MergeMode.LOCAL], 2))
 async def test_the_program_installs_no_hooks_and_runs_none(far: Far, mode: MergeMode, tmp_path: Path) -> None:
     hooks, ran = far.lane.yard.root / ".git/hooks", tmp_path / "ran"
     for hook in hooks.iterdir():
@@ -139,7 +140,7 @@ async def test_a_pointer_that_the_task_began_with_may_be_moved(shop: Lane) -> No
     assert (shop.yard.root / "moved.bin").read_bytes() == OLD
 
 
-@pytest.mark.parametrize("mode", [MergeMode.LOCAL, MergeMode.PUSH])
+@pytest.mark.parametrize("mode", sampled([MergeMode.PUSH, MergeMode.LOCAL], 2))
 @pytest.mark.parametrize("damage", ["removed", "replaced"])
 async def test_content_that_is_not_there_any_more_does_not_land(far: Far, mode: MergeMode, damage: str) -> None:
     far.lane.rule(mode=mode)
@@ -176,7 +177,7 @@ async def test_content_that_only_the_remote_has_is_fetched(far: Far) -> None:
     assert (far.lane.yard.root / "new.bin").read_bytes() == NEW
 
 
-@pytest.mark.parametrize("policy", [MergePolicy.REBASE, MergePolicy.MERGE])
+@pytest.mark.parametrize("policy", sampled([MergePolicy.REBASE, MergePolicy.MERGE], 2))
 async def test_content_is_at_the_server_before_the_remote_has_a_commit(
     far: Far, policy: MergePolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,7 +206,7 @@ async def test_what_changes_no_such_file_asks_no_server(far: Far) -> None:
     assert far.server.asked == []
 
 
-@pytest.mark.parametrize("status", [500, 403, 429])
+@pytest.mark.parametrize("status", sampled([500, 403, 429], 3))
 async def test_a_server_that_refuses_is_asked_again(far: Far, status: int) -> None:
     entry = await far.lane.submit("T1", {"new.bin": NEW.decode()})
     before = git(far.bare, "for-each-ref")
@@ -300,7 +301,7 @@ async def test_a_storage_elsewhere_is_used(far: Far, home: Path, tmp_path: Path)
     assert (far.lane.yard.root / "new.bin").read_bytes() == NEW
 
 
-@pytest.mark.parametrize("mode", [MergeMode.LOCAL, MergeMode.PUSH])
+@pytest.mark.parametrize("mode", sampled([MergeMode.PUSH, MergeMode.LOCAL], 2))
 async def test_a_repository_that_git_lfs_was_never_run_in_is_not_suspected(far: Far, mode: MergeMode) -> None:
     """The program writes to the repository's config, and installs hooks, where it finds neither."""
     yard = far.lane.yard

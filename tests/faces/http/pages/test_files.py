@@ -10,6 +10,7 @@ from tests.support.web import Visitor, controls, visited
 from tests.support.yard import Yard
 from wvo_mcp.domain.lease import Caller, Role
 from wvo_mcp.operations import ALL
+from wvo_mcp.orchestration.workspaces import pausing
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("DASH-1", "DASH-2", "WS-5")]
 
@@ -27,7 +28,9 @@ class Shop:
 
 
 @pytest.fixture
-async def shop(yard: Yard) -> AsyncGenerator[Shop]:
+async def shop(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Shop]:
+    """Nobody here acknowledges a pause."""
+    monkeypatch.setattr(pausing, "FORCED_SECONDS", 0.05)
     worker, place = await yard.opened("T1")
     async with visited(yard.services) as visitor:
         yield Shop(yard, visitor, worker, place.path)
