@@ -241,10 +241,14 @@ async def test_a_kill_around_the_landing_neither_loses_nor_repeats_it(lane: Lane
     assert int(lane.yard.git("rev-list", "--count", "main")) == 2
 
 
+async def _never(*_: object) -> None:
+    await anyio.sleep_forever()
+
+
 @pytest.mark.both_stores
 async def test_a_runner_that_lost_the_slot_moves_nothing(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
     # Renewing goes by the real clock: on a slow machine it would end the first runner, and with it `other`, before its time.
-    monkeypatch.setattr(MergeQueue, "_keep", lambda *_: anyio.sleep_forever())
+    monkeypatch.setattr(MergeQueue, "_keep", _never)
     lane.rule(verify=("true",))
     other = lane.runner(replace(RUNNER, session_id="runner/2"))
 
