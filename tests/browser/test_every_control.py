@@ -165,7 +165,7 @@ ACTS = [
     Act(
         "message",
         "/tasks/HELD",
-        "Tell whoever works on it",
+        "Message its agent",
         MOUSE,
         ("message.sent", "HELD"),
         (_BODY, ("auto-host.HELD",), "mind the edges"),
@@ -254,7 +254,7 @@ ACTS = [
         KEYS,
         ("budget.raised", None),
         (_RAISED, ("hour",), 500_000),
-        {"More tokens for claude by the hour": "500000", "For how long": "2h"},
+        {"More tokens for claude per hour": "500000", "For how long": "2h"},
         within=".budget:has(input[name=hourly])",
     ),
     Act(
@@ -264,7 +264,7 @@ ACTS = [
         MOUSE,
         ("budget.raised", None),
         (_RAISED, ("day",), 700_000),
-        {"More tokens for claude by the day": "700000"},
+        {"More tokens for claude per day": "700000"},
         within=".budget:has(input[name=daily])",
     ),
     Act(
@@ -337,7 +337,7 @@ def _done(shop: Shop, tab: Tab, act: Act) -> None:
     form = _form(within, act)
     hands.fill(tab, form, act.fields, keys=act.keys)
     hands.press(tab, form.get_by_role("button", name=act.button, exact=True), keys=act.keys)
-    if act.operation in ASKED_TWICE:
+    if act.operation in ASKED_TWICE or form.get_attribute("data-confirm") is not None:  # so is what runs a command
         hands.confirm(tab, keys=act.keys)
 
     tab.locator("#said .done", has_text=f"Done: {act.operation.replace('_', ' ')}").wait_for()
@@ -361,7 +361,7 @@ def test_files_go_back_after_a_preview_and_the_undo_brings_them_again(shop: Shop
     tab = opened(shop.at("/tasks/RESTS/files?checkpoint=1"), who=shop.signed_in("ann"))
 
     tab.get_by_role("button", name="Preview: all files as in checkpoint 1").click()
-    tab.get_by_role("heading", name="Tried, nothing was changed").wait_for()
+    tab.get_by_role("heading", name="Preview: nothing was changed").wait_for()
     assert "-second\n+first" in tab.locator(".diff").inner_text()
     assert (file.read_text(), shop.told(before, "workspace.rolled_back", "RESTS")) == ("second\n", [])
     tab.get_by_role("button", name="Do it").click()
@@ -369,7 +369,7 @@ def test_files_go_back_after_a_preview_and_the_undo_brings_them_again(shop: Shop
     assert file.read_text() == "first\n"
 
     hands.press(tab, tab.get_by_role("button", name="Preview: undo it"), keys=KEYS)
-    tab.get_by_role("heading", name="Tried, nothing was changed").wait_for()
+    tab.get_by_role("heading", name="Preview: nothing was changed").wait_for()
     assert file.read_text() == "first\n"
     hands.press(tab, tab.get_by_role("button", name="Do it"), keys=KEYS)
     tab.locator("#said .done").wait_for()

@@ -164,6 +164,6 @@ def test_plots_are_drawn_in_the_colours_of_their_legends(
 def test_a_forecast_is_made_from_the_page_of_the_plan(plan: PageServer, opened: Opened) -> None:
     tab = opened(f"{plan.address}/plan")
     hands.press(tab, tab.get_by_role("link", name="Make a forecast"), keys=True)
-    tab.get_by_role("heading", name="What this rests on").wait_for()
+    tab.get_by_role("heading", name="Assumptions").wait_for()
     assert f"{sum(EPICS.values())} open tasks" in tab.locator("main").inner_text()
     assert tab.locator("tbody tr", has_text="E2").locator("time").count() >= 2
