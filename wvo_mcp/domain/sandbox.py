@@ -99,9 +99,6 @@ class SandboxPolicy:
     grant: Grant = field(default_factory=Grant)
     by_label: Mapping[str, Grant] = field(default_factory=dict[str, Grant])
     """Tasks with this label have this besides."""
-    verify: bool = False
-    """The project's checks of a candidate run in a container."""
-    setup: bool = False
 
     def of(self, labels: Iterable[str]) -> Grant:
         grant = self.grant
@@ -112,8 +109,8 @@ class SandboxPolicy:
 
 
 Section = Mapping[str, Any]
-"""Of the file, JSON-ready: {images, env, egress: [text], mounts: {read, write: [glob]}, limits: {name: number}, verify, setup:
-bool, by_label: {label: the same without verify, setup and by_label}}; what is empty or the default may be left out."""
+"""Of the file, JSON-ready: {images, env, egress: [text], mounts: {read, write: [glob]}, limits: {name: number}, by_label:
+{label: the same without by_label}}; what is empty or the default may be left out."""
 
 
 def held_back(stated: Section, accepted: Section) -> tuple[SandboxPolicy, list[Difference]]:
@@ -125,13 +122,7 @@ def held_back(stated: Section, accepted: Section) -> tuple[SandboxPolicy, list[D
         label: _grant(one, known.get(label, {}), f"sandbox.by_label.{label}", asdict(grant.limits), differences)
         for label, one in labels.items()
     }
-    switches: dict[str, bool] = {}
-    for name in ("verify", "setup"):
-        now, then = bool(stated.get(name)), bool(accepted.get(name))
-        switches[name] = now or then
-        if then and not now:
-            differences.append(Difference(f"sandbox.{name}", True, False))
-    return SandboxPolicy(grant=grant, by_label=by_label, **switches), differences
+    return SandboxPolicy(grant=grant, by_label=by_label), differences
 
 
 def _grant(

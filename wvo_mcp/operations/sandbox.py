@@ -139,7 +139,8 @@ def _command(params: SandboxRun) -> list[str]:
         return list(PROGRAMS[params.language])
     command = params.command
     argv = ["sh", "-c", command] if isinstance(command, str) else list(command or ())
-    if not argv or not argv[0] or any("\0" in one for one in argv):
+    program = command if isinstance(command, str) else next(iter(argv), "")
+    if not program.strip() or any("\0" in one for one in argv):
         raise InvalidInput("command", "expected a program and its arguments, or text for sh, without NUL")
     return argv
 

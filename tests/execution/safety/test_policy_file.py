@@ -37,8 +37,6 @@ def test_the_schema_has_the_keys_and_bounds_of_the_reader(tmp_path: Path) -> Non
             bounds = ("{memory_mb: 1, cpus: 0.5}", "{memory_mb: 8193}"), ("{read: [a]}", "{read: a}")
             samples = {
                 "mounts": bounds[1],
-                "verify": ("true", "2"),
-                "setup": ("true", "2"),
                 "by_label": ("{a: {limits: {seconds: 2}}}", "{a: {by_label: {}}}"),
                 **({"limits": bounds[0]} if kind == "sandbox" else {}),
             }

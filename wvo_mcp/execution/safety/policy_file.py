@@ -68,7 +68,7 @@ def _parsed(data: bytes, name: str) -> Stated:
 
 
 def _sandbox(entries: "Reader") -> "Reader":
-    from wvo_mcp.execution.yaml.reading import flag, number, record, refuse, whole
+    from wvo_mcp.execution.yaml.reading import number, record, refuse, whole
     from wvo_mcp.execution.yaml.tree import MappingNode
 
     most = asdict(CEILING)
@@ -90,7 +90,7 @@ def _sandbox(entries: "Reader") -> "Reader":
         found = {label: report.inside(f".{label}", one, read) for label, (_, one) in node.entries.items()}
         return {label: one for label, one in found.items() if one is not None}
 
-    return record({**grant, "verify": flag, "setup": flag, "by_label": by_label}, keys)
+    return record({**grant, "by_label": by_label}, keys)
 
 
 def _plain(value: Any) -> Any:

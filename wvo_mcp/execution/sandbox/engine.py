@@ -1,6 +1,7 @@
 """The Docker engine: how it is reached, and whether it holds what a sandbox promises."""
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Generator, Mapping
@@ -15,6 +16,8 @@ from wvo_mcp.errors import NotConfigured
 CALL_SECONDS = 60
 """For one call: on a machine that is busy a start takes seconds."""
 _FACTS_SECONDS = 60.0
+_OLDEST = "1.41"
+"""What is asked before the engine's own version is known, without a version in the address."""
 _SOCKET = Path("/var/run/docker.sock")
 NOTHING_RAN = "Nothing was run: without its sandbox such code is refused."
 HINT = f"{NOTHING_RAN} Start Docker, or set DOCKER_HOST, where this server is started; wvo-mcp doctor shows what is missing."
@@ -60,18 +63,39 @@ class Engine:
         from docker.utils import kwargs_from_env
         from requests import RequestException
 
-        made: Any = None
+        self._knock()
+        given = {name: self._environ[name] for name in self._environ if name.startswith("DOCKER_")}
+        clients: list[Any] = []
+
+        def made(version: str) -> Any:
+            try:
+                clients.append(docker.APIClient(**kwargs_from_env(given), version=version, timeout=CALL_SECONDS))
+            except ValueError as error:
+                raise DockerException(f"DOCKER_HOST: {error}") from None
+            return clients[-1]
+
         try:
-            api = None if self._facts is None else self._facts.api
-            kept = {name: self._environ[name] for name in self._environ if name.startswith("DOCKER_")}
-            made = docker.APIClient(**kwargs_from_env(environment=kept), version=api or "auto", timeout=CALL_SECONDS)
-            yield made
+            if self._facts is None:  # a constructor that asks by itself leaves its connection open when it fails
+                yield made(str(made(_OLDEST).version(api_version=False)["ApiVersion"]))
+            else:
+                yield made(self._facts.api)
         except (DockerException, RequestException, OSError) as error:
             self._facts = None
             raise NotConfigured(f"The Docker engine: {said(error)}", hint=HINT, part="Docker") from None
         finally:
-            if made is not None:
-                made.close()
+            for one in clients:
+                one.close()
+
+    def _knock(self) -> None:
+        """Says at once what is wrong with a socket of this machine. Raises NotConfigured."""
+        if self._environ.get("DOCKER_HOST", "unix://").startswith("unix://"):
+            with socket.socket(socket.AF_UNIX) as there:
+                there.settimeout(CALL_SECONDS)
+                try:
+                    there.connect(self.socket)
+                except OSError as error:
+                    text = f"The Docker engine: {self.socket}: {error.strerror or error}"
+                    raise NotConfigured(text, hint=HINT, part="Docker") from None
 
     def facts(self, client: Any) -> Facts:
         """At most a minute old."""

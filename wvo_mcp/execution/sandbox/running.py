@@ -45,7 +45,7 @@ class DockerSandbox:
     async def run(self, wanted: Run) -> Ran:
         self._limiter = self._limiter or CapacityLimiter(AT_ONCE)
         one = _OneRun(self._engine, self._here, self._journal, wanted)
-        ended: list[Ran | WvoError] = []
+        ended: list[Ran | Exception] = []
 
         async def stop() -> None:
             try:
@@ -59,7 +59,7 @@ class DockerSandbox:
             tasks.start_soon(stop)
             ended.append(await to_thread.run_sync(one.caught, limiter=self._limiter))
             tasks.cancel_scope.cancel()
-        if isinstance(ended[0], WvoError):
+        if isinstance(ended[0], Exception):
             raise ended[0]
         return ended[0]
 
@@ -77,10 +77,10 @@ class _OneRun:
         self._id: str | None = None
         """Of the container, from its start on."""
 
-    def caught(self) -> Ran | WvoError:
+    def caught(self) -> Ran | Exception:
         try:
             return self.run()
-        except WvoError as error:
+        except Exception as error:  # raised again outside of the task group, which would wrap it
             return error
 
     def run(self) -> Ran:
