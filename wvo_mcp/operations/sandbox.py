@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from wvo_mcp.domain.sandbox import IMAGE, LISTS, PROGRAMS, Grant, How, Language, Limits, clashing, excerpt, wrong_name
-from wvo_mcp.domain.text import Text
+from wvo_mcp.domain.text import Id, Text
 from wvo_mcp.errors import Forbidden, InvalidInput, NotConfigured
-from wvo_mcp.operations.inputs import Input, LongRunning, Output, TaskId, Token
+from wvo_mcp.operations.inputs import Input, LongRunning, Output, Token
 from wvo_mcp.operations.operation import Context, Effect, Workers, operation
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Transaction, WatchedStore
@@ -43,13 +43,13 @@ class SandboxRun(LongRunning):
     command: list[Word] | Word | None = Field(default=None, description="Program with arguments, or text for sh.")
     code: str | None = Field(default=None, max_length=1_000_000, description="Instead of a command.")
     language: Language = Field(default=Language.PYTHON, description="Of code.")
-    image: str = Field(default=IMAGE, min_length=1, max_length=255)
+    image: str = Field(default=IMAGE, min_length=1, max_length=255, description="One that is here and allowed.")
     files: dict[str, str] = Field(default={}, description="Path below the working folder /work: text.")
-    mounts: list[MountAsk] = Field(default=[], max_length=20)
-    env: dict[str, str] = Field(default={}, max_length=100)
+    mounts: list[MountAsk] = Field(default=[], max_length=20, description="What the policy lets you mount.")
+    env: dict[str, str] = Field(default={}, max_length=100, description="Variables that the policy allows.")
     limits: LimitsAsk = Field(default=LimitsAsk(), description="What is beyond the policy is cut.")
     egress: list[Text] = Field(default=[], max_length=50, description="HOST or HOST:PORT to reach.")
-    task_id: TaskId | None = None
+    task_id: Id | None = Field(default=None, description="Task that you hold: its labels may allow more.")
     lease_token: Token
 
     @model_validator(mode="after")

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio import to_thread
 
 from tests.support.sandboxes import Sandboxed
+from wvo_mcp.domain.finding import Finding, Outcome
 from wvo_mcp.errors import NotConfigured
+from wvo_mcp.execution import worker_checks
 from wvo_mcp.execution.sandbox import engine as engines
-from wvo_mcp.execution.sandbox.engine import Engine, _facts
+from wvo_mcp.execution.sandbox.engine import _facts
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("SBX-4")]
 
@@ -82,6 +85,32 @@ async def test_an_engine_that_does_not_enforce_a_limit_is_not_used(
         await box.run("true")
 
 
-def test_doctor_knows_the_engine_and_its_image(box: Sandboxed) -> None:
-    facts, has_image = Engine(os.environ).examined()
-    assert facts.version and facts.missing == () and has_image
+async def _found(environ: dict[str, str], state: Path) -> list[Finding]:
+    return await to_thread.run_sync(worker_checks.sandbox, environ, state)
+
+
+async def test_doctor_says_which_engine_there_is_and_what_it_enforces(
+    box: Sandboxed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = await _found({**os.environ}, box.state)
+    assert [one.outcome for one in found] == [Outcome.OK] and "Docker" in found[0].found
+
+    def lax(info: Any, api: str) -> engines.Facts:
+        return _facts({**GOOD, "MemoryLimit": False, "SecurityOptions": ["name=rootless", "name=seccomp"]}, api)
+
+    monkeypatch.setattr(engines, "_facts", lax)
+    found = await _found({**os.environ}, box.state)
+    assert found[0].outcome is Outcome.WARN and "the limit of memory" in found[0].found and "rootless" in found[0].found
+    monkeypatch.undo()
+    monkeypatch.setattr(engines, "IMAGE", "wvo-mcp-none:1")
+    assert "is not built" in (await _found({**os.environ}, box.state))[1].found
+
+
+async def test_doctor_says_that_there_is_no_engine_or_that_it_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = await _found({"DOCKER_HOST": f"unix://{tmp_path}/none"}, tmp_path)
+    assert away[0].outcome is Outcome.WARN and "none" in away[0].found
+    monkeypatch.setattr(engines, "_SOCKET", tmp_path / "none")
+    nothing = await _found({}, tmp_path)
+    assert nothing[0].outcome is Outcome.OK and "refuses" in nothing[0].found
