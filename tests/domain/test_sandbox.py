@@ -93,13 +93,13 @@ def test_what_is_asked_beyond_is_cut_and_named() -> None:
         ("/srv/data", "/srv/data/1", True),
         ("/srv/data", "/p/srv/data", False),
         ("/srv/*", "/srvx/1", False),
-        ("~/lib", "/home/me/lib/a", True),
+        ("~/lib", "/h/lib/a", True),
         ("~/lib", "/p/lib", False),
         ("s[r]c", "/p/src", False),
     ],
 )
 def test_a_list_that_allows_is_anchored_and_takes_letters_as_they_are(pattern: str, path: str, allowed: bool) -> None:
-    assert covered([pattern], path, "/p", "/home/me") is allowed
+    assert covered([pattern], path, "/p", "/h") is allowed
 
 
 @pytest.mark.parametrize(

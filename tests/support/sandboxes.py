@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -67,6 +67,7 @@ class Sandboxed:
             worktrees=str(self.state / "worktrees"),
             home=str(root.resolve() / "home"),
             closed=(self.engine.socket,),
+            fixed=(str(root.resolve() / "home" / ".config"),),
         )
         self.sandbox = DockerSandbox(self.engine, here, self.journal)
         self.grant = Grant()
@@ -99,3 +100,7 @@ def without_guards(probe: str, *options: str) -> str:
 def outside(*argv: str) -> subprocess.Popen[bytes]:
     """The same on the machine itself; leaving it as a context waits for its end."""
     return subprocess.Popen(argv, stdout=subprocess.PIPE)
+
+
+def run_program(argv: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(argv, check=False, capture_output=True, timeout=60)

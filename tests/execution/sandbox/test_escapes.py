@@ -21,7 +21,7 @@ for number in range(200):
 os.write(1, b"ESCAPED")
 os.kill(0, 9)
 """
-_FILL = "dd if=/dev/zero of=/work/full bs=1M count=100 2>&1 && echo ESCAPED"
+_FILL = "dd if=/dev/zero of=full bs=1M count=100 2>&1 && echo ESCAPED"
 
 _UNCONFINED = ("--user", "0", "--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined")
 PROBES = {
@@ -48,8 +48,8 @@ PROBES = {
     "no filter of system calls": ("grep -q 'Seccomp:.*0' /proc/self/status && echo ESCAPED", _UNCONFINED),
     "privileges can be gained": ("grep -q 'NoNewPrivs:.*0' /proc/self/status && echo ESCAPED", []),
     "a namespace can be made": ("unshare --user --map-root-user echo ESCAPED", _UNCONFINED),
-    "a device can be made": ("mknod /work/probe b 8 0 && echo ESCAPED", ["--user", "0", "--tmpfs", "/work"]),
-    "/work is as large as the disk": (_FILL, ["--tmpfs", "/work:size=200m"]),
+    "a device can be made": ("mknod probe b 8 0 && echo ESCAPED", ["--user", "0"]),
+    "/work is as large as the disk": (_FILL, ["--tmpfs", "/work:size=200m", "--workdir", "/work"]),
     "any number of processes": (f"python3 -c '{_FORK}'", ["--init"]),
 }
 

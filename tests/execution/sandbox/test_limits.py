@@ -45,7 +45,7 @@ async def test_memory_is_bounded(box: Sandboxed) -> None:
 
 
 async def test_files_in_work_count_as_memory(box: Sandboxed) -> None:
-    fill = "dd if=/dev/zero of=/work/full bs=1M count=200 2>/dev/null && echo had it"
+    fill = "dd if=/dev/zero of=full bs=1M count=200 2>/dev/null && echo had it"
     ran = await box.run(fill, memory_mb=100, work_mb=300)
     assert b"had it" not in ran.stdout
     assert (await box.run(fill, memory_mb=400, work_mb=300)).stdout == b"had it\n"
@@ -70,6 +70,10 @@ async def test_what_is_written_to_a_mount_is_bounded(box: Sandboxed) -> None:
     assert ran.how is How.DISK
     one = await box.run("dd if=/dev/zero of=/project/out/large bs=1M count=100", mounts=mounts, work_mb=20)
     assert one.exit_code != 0 and (out / "large").stat().st_size <= 20 << 20
+
+
+async def test_more_processors_than_there_are_may_be_allowed(box: Sandboxed) -> None:
+    assert (await box.run("true", cpus=4.0)).exit_code == 0
 
 
 async def test_a_run_that_is_called_off_ends_and_leaves_nothing(box: Sandboxed) -> None:

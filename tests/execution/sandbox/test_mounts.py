@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio import to_thread
 
-from tests.support.sandboxes import Sandboxed
+from tests.support.sandboxes import Sandboxed, run_program
 from wvo_mcp.domain.policy import SafetyPolicy
-from wvo_mcp.domain.sandbox import Grant
+from wvo_mcp.domain.sandbox import WORK, Grant
 from wvo_mcp.errors import Conflict, Forbidden, InvalidInput
 from wvo_mcp.execution.sandbox import running
 from wvo_mcp.ports.sandbox import Mount
@@ -85,6 +86,42 @@ async def test_our_state_is_never_shown_nor_git_and_agents_files_written(box: Sa
     assert (project / ".git/config").read_text() == ".git/config" and (project / "src/x").exists()
 
 
+@pytest.fixture
+def config(box: Sandboxed, tmp_path: Path) -> Path:
+    made = tmp_path / "home" / ".config"
+    made.mkdir(parents=True)
+    tmp_path.chmod(0o755)
+    return made
+
+
+async def test_what_people_accepted_and_what_holds_the_project_is_not_written(
+    box: Sandboxed, config: Path, tmp_path: Path
+) -> None:
+    box.grant = Grant(read=("/**",), write=("/**",))
+    for path in (tmp_path, config.parent, config):
+        with pytest.raises(Forbidden, match="for writing"):
+            await box.run("true", mounts=(Mount(path=str(path), at="/mnt/x", write=True),))
+    ran = await box.run("ls -A /mnt/x/home /mnt/x/project/state", mounts=(Mount(path=str(tmp_path), at="/mnt/x"),))
+    assert ran.stdout == b"/mnt/x/home:\n.config\n\n/mnt/x/project/state:\n"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root mounts")
+async def test_what_is_mounted_within_a_folder_is_left_out(box: Sandboxed, project: Path) -> None:
+    """A read-only mount of an older engine would let it be written."""
+    inner = project / "src" / "inner"
+    inner.mkdir()
+    done = await to_thread.run_sync(run_program, ("mount", "-t", "tmpfs", "-o", "mode=777", "none", str(inner)))
+    if done.returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        (inner / "secret").write_text("ESCAPED")
+        box.grant = Grant(read=("src",))
+        ran = await box.run("cat /project/src/inner/*; echo x > /project/src/inner/x", mounts=(Mount(path="src"),))
+        assert b"ESCAPED" not in ran.stdout and not (inner / "x").exists()
+    finally:
+        await to_thread.run_sync(run_program, ("umount", str(inner)))
+
+
 async def test_forbidden_paths_of_the_policy_are_not_mounted(box: Sandboxed, project: Path) -> None:
     box.grant = Grant(read=("**",))
     with pytest.raises(Forbidden, match=r"paths\.forbidden"):
@@ -102,7 +139,7 @@ async def test_a_worktree_of_a_task_may_be_mounted_where_it_is_listed(box: Sandb
         await box.run("true", mounts=(Mount(path="state/worktrees"),))
 
 
-@pytest.mark.parametrize("at", ["relative", "/", "/work", "/work/x", "/proc/x", "/etc/passwd", "/mnt/../etc", "/usr/x"])
+@pytest.mark.parametrize("at", ["relative", "/", WORK, f"{WORK}/x", "/proc/x", "/etc/passwd", "/mnt/../etc", "/usr/x"])
 async def test_a_place_of_the_containers_own_is_not_covered(box: Sandboxed, project: Path, at: str) -> None:
     box.grant = Grant(read=("src",))
     with pytest.raises(InvalidInput, match=r"mounts\.0\.at"):

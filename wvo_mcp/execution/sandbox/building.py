@@ -8,6 +8,7 @@ from wvo_mcp.execution.sandbox.engine import Engine
 from wvo_mcp.execution.sandbox.mounts import Here
 from wvo_mcp.execution.sandbox.reaping import Journal
 from wvo_mcp.execution.sandbox.running import DockerSandbox
+from wvo_mcp.execution.trust import trust_file
 from wvo_mcp.settings import Settings
 
 
@@ -20,5 +21,6 @@ def docker_sandbox(settings: Settings, environ: Mapping[str, str]) -> DockerSand
         worktrees=os.path.realpath(settings.worktrees),
         home=os.path.realpath(environ.get("HOME") or Path.home()),
         closed=(engine.socket,),
+        fixed=(os.path.realpath(trust_file(environ).parent),),
     )
     return DockerSandbox(engine, here, Journal(Path(state, "sandbox"), state))

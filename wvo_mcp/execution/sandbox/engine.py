@@ -31,6 +31,7 @@ class Facts:
     api: str
     rootless: bool
     cgroups: str
+    cpus: int
     missing: tuple[str, ...]
 
 
@@ -133,6 +134,7 @@ def _facts(info: Mapping[str, Any], api: str) -> Facts:
         api=api,
         rootless=any(one.startswith("name=rootless") for one in security),
         cgroups=f"v{info.get('CgroupVersion') or '?'}",
+        cpus=int(info.get("NCPU") or 1),
         missing=tuple(missing),
     )
 

@@ -35,13 +35,14 @@ class Bind:
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """The places of one project. `closed` is never mounted, nor what is above or below it."""
+    """The places of one project. `closed` is never mounted, nor what is above or below it; `fixed` not for writing."""
 
     root: str
     state: str
     worktrees: str
     home: str
     closed: tuple[str, ...] = field(default=())
+    fixed: tuple[str, ...] = field(default=())
 
 
 @contextmanager
@@ -114,6 +115,10 @@ def _judge(here: Here, wanted: Run, mount: Mount, real: str, name: str, where: s
     for one in (*_CLOSED, *here.closed):
         if _within(real, one) or _within(one, real):
             raise refused(f"would show {one} of this machine", "never allowed")
+    if mount.write and (real != here.root and _within(here.root, real)):
+        raise refused("holds the project as a whole", "never allowed for writing")
+    if mount.write and any(_within(real, one) or _within(one, real) for one in here.fixed):
+        raise refused("holds what people have accepted", "never allowed for writing")
     own = _within(real, here.worktrees) and real != here.worktrees
     if _within(real, here.state) and not own:
         raise refused("is a file of this program", "never allowed")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 from anyio import CapacityLimiter, to_thread
 
 from wvo_mcp.domain.sandbox import WORK, How
@@ -60,6 +61,7 @@ class DockerSandbox:
             ended.append(await to_thread.run_sync(one.caught, limiter=self._limiter))
             tasks.cancel_scope.cancel()
         if isinstance(ended[0], Exception):
+            await anyio.lowlevel.checkpoint_if_cancelled()  # then it is the consequence of that
             raise ended[0]
         return ended[0]
 
@@ -88,8 +90,9 @@ class _OneRun:
         wanted = self._wanted
         self._journal.reap(self._engine)  # commands of the shell may be all that ever runs here
         with self._engine.client() as client:
-            if lacking := self._engine.facts(client).missing:
-                found = f"This Docker engine does not enforce {', '.join(lacking)}."
+            facts = self._engine.facts(client)
+            if facts.missing:
+                found = f"This Docker engine does not enforce {', '.join(facts.missing)}."
                 raise NotConfigured(found, hint=f"{NOTHING_RAN} wvo-mcp doctor shows more.", part="Docker")
             image = image_of(client, wanted.image)
             if image is None:
@@ -98,7 +101,7 @@ class _OneRun:
                 )
                 raise NotConfigured(f"There is no image {wanted.image} here.", hint=hint, part="image")
             with held(self._here, wanted) as binds, self._journal.noted(wanted.limits.seconds) as note:
-                container: str = _made(client, image, wanted, binds, note.labels)
+                container: str = _made(client, image, wanted, binds, note.labels, facts.cpus)
                 try:
                     return self._lived(client, container, image, binds)
                 finally:
@@ -198,9 +201,10 @@ class _Watched:
             if not chunk:
                 return None
             self._add(chunk)
-            if len(self.out) + len(self.err) > self._wanted.limits.output_bytes and not self.waits:
-                del self.out[self._wanted.limits.output_bytes :]
-                del self.err[self._wanted.limits.output_bytes - len(self.out) :]
+            most = self._wanted.limits.output_bytes + (_CHUNK if self.waits else 0)
+            if len(self.out) + len(self.err) > most:
+                del self.out[most:]
+                del self.err[most - len(self.out) :]
                 return How.OUTPUT
 
     def _add(self, chunk: bytes) -> None:
@@ -245,7 +249,7 @@ class _Watched:
         return grown > self._wanted.limits.work_mb * _MB
 
 
-def _made(client: Any, image: Image, wanted: Run, binds: Sequence[Bind], labels: Mapping[str, str]) -> str:
+def _made(client: Any, image: Image, wanted: Run, binds: Sequence[Bind], labels: Mapping[str, str], cpus: int) -> str:
     from docker.types import LogConfig, Mount, Ulimit
 
     limits = wanted.limits
@@ -262,14 +266,18 @@ def _made(client: Any, image: Image, wanted: Run, binds: Sequence[Bind], labels:
         network_mode="none",
         read_only=True,
         tmpfs=tmpfs,
-        mounts=[Mount(one.target, one.source, "bind", read_only=not one.write) for one in binds],
+        # What is mounted within a folder is left out: older engines would let it be written.
+        mounts=[
+            {**Mount(one.target, one.source, "bind", read_only=not one.write), "BindOptions": {"NonRecursive": True}}
+            for one in binds
+        ],
         cap_drop=["ALL"],
         security_opt=["no-new-privileges"],
         privileged=False,
         pids_limit=limits.pids,
         mem_limit=memory,
         memswap_limit=memory,
-        nano_cpus=int(limits.cpus * 1e9),
+        nano_cpus=int(min(limits.cpus, cpus) * 1e9),
         shm_size=min(memory, 64 * _MB),
         oom_score_adj=500,
         ipc_mode="private",
