@@ -16,6 +16,7 @@ from wvo_mcp.errors import NotConfigured
 from wvo_mcp.execution.sandbox.engine import CALL_SECONDS, Engine
 
 RUN, PID, HOST, UNTIL, STORE = (f"wvo-mcp.{name}" for name in ("run", "pid", "host", "until", "store"))
+_LEFT = ".left"
 _SLACK = 2 * CALL_SECONDS
 """What making and removing a container may take beside the run."""
 
@@ -28,8 +29,8 @@ class Note:
 
 
 class Journal:
-    """A file `RUN.PID.BORN` for each run that a process of this machine has begun. While there is none of a process that is
-    gone, the engine is not asked."""
+    """A file `RUN.PID.BORN` for each run that a process of this machine has begun, `RUN.left` for one that it could not clean
+    up after. While there is none of a process that is gone, and none that was left, the engine is not asked."""
 
     def __init__(self, folder: Path, store: str) -> None:
         self._folder, self._store = folder, store
@@ -48,9 +49,11 @@ class Journal:
         finally:
             if note.removed:
                 file.unlink(missing_ok=True)
+            else:
+                file.rename(self._folder / f"{run}{_LEFT}")
 
     def left(self) -> list[Path]:
-        """Of processes that are gone."""
+        """Of processes that are gone, and those that were left."""
         with suppress(FileNotFoundError):
             return [one for one in self._folder.iterdir() if _is_gone(one.name.partition(".")[2])]
         return []
@@ -63,9 +66,10 @@ class Journal:
         from docker.errors import APIError
 
         with suppress(NotConfigured), engine.client() as client:
+            runs = {file.stem for file in left if file.suffix == _LEFT}
             found: list[dict[str, Any]] = client.containers(all=True, filters={"label": RUN})
             for one in found:
-                if _is_left(one["Labels"]):
+                if one["Labels"][RUN] in runs or _is_left(one["Labels"]):
                     with suppress(APIError):  # another process removes it
                         client.remove_container(one["Id"], force=True, v=True)
                         removed += 1

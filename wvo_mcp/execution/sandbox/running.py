@@ -101,6 +101,7 @@ class _OneRun:
                 )
                 raise NotConfigured(f"There is no image {wanted.image} here.", hint=hint, part="image")
             with held(self._here, wanted) as binds, self._journal.noted(wanted.limits.seconds) as note:
+                note.removed = False  # from here on there may be one, also where the engine does not answer
                 container: str = _made(client, image, wanted, binds, note.labels, facts.cpus)
                 try:
                     return self._lived(client, container, image, binds)
