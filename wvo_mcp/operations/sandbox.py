@@ -27,16 +27,16 @@ Word = Annotated[str, Field(max_length=100_000)]
 class MountAsk(Input):
     path: str = Field(max_length=4_096, description="File or folder, relative to the project or absolute.")
     at: str | None = Field(default=None, max_length=1_000, description="Where in the container; default /project/PATH.")
-    write: bool = False
+    write: bool = Field(default=False, description="May be written.")
 
 
 class LimitsAsk(Input):
-    memory_mb: int | None = Field(default=None, ge=1)
-    cpus: float | None = Field(default=None, gt=0)
-    seconds: float | None = Field(default=None, gt=0)
-    pids: int | None = Field(default=None, ge=1)
-    output_bytes: int | None = Field(default=None, ge=1)
-    work_mb: int | None = Field(default=None, ge=1)
+    memory_mb: int | None = Field(default=None, ge=1, description="With swap and files.")
+    cpus: float | None = Field(default=None, gt=0, description="Processors.")
+    seconds: float | None = Field(default=None, gt=0, description="Until it is killed.")
+    pids: int | None = Field(default=None, ge=1, description="Processes.")
+    output_bytes: int | None = Field(default=None, ge=1, description="Until it is killed.")
+    work_mb: int | None = Field(default=None, ge=1, description="Files.")
 
 
 class SandboxRun(LongRunning):
