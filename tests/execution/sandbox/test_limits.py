@@ -6,6 +6,7 @@ import anyio
 import pytest
 
 from tests.support.sandboxes import Sandboxed, outside
+from tests.support.scale import sized
 from wvo_mcp.domain.sandbox import Grant, How
 from wvo_mcp.ports.sandbox import Mount, Ran
 
@@ -44,6 +45,7 @@ async def test_memory_is_bounded(box: Sandboxed) -> None:
     assert (await box.run("python3", "-c", code.format(200), memory_mb=512)).stdout == b"had it\n"
 
 
+@pytest.mark.full
 async def test_files_in_work_count_as_memory(box: Sandboxed) -> None:
     fill = "dd if=/dev/zero of=full bs=1M count=200 2>/dev/null && echo had it"
     ran = await box.run(fill, memory_mb=100, work_mb=300)
@@ -87,16 +89,17 @@ async def test_a_run_that_is_called_off_ends_and_leaves_nothing(box: Sandboxed) 
     assert list((box.state / "sandbox").iterdir()) == []
 
 
-async def test_twenty_at_once_are_apart_and_leave_nothing(box: Sandboxed) -> None:
+async def test_many_at_once_are_apart_and_leave_nothing(box: Sandboxed) -> None:
     found: dict[int, Ran] = {}
 
     async def one(number: int) -> None:
         found[number] = await box.run(f"echo {number} > mine; cat mine; ls | wc -l", memory_mb=64)
 
+    many = sized(20, 6)
     async with anyio.create_task_group() as tasks:
-        for number in range(20):
+        for number in range(many):
             tasks.start_soon(one, number)
     assert {number: ran.stdout.split() for number, ran in found.items()} == {
-        number: [str(number).encode(), b"1"] for number in range(20)
+        number: [str(number).encode(), b"1"] for number in range(many)
     }
     assert box.containers() == []

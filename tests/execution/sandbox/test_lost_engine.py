@@ -97,7 +97,7 @@ async def test_an_engine_that_goes_away_in_the_middle_is_said_and_cleaned_up_aft
     assert await box.sandbox.reap() == 1 and box.containers() == []
 
 
-@pytest.mark.parametrize("call", [b"/containers/create", b"/start"])
+@pytest.mark.parametrize("call", [b"/containers/create", pytest.param(b"/start", marks=pytest.mark.full)])
 async def test_an_engine_that_hangs_ends_no_later_than_the_limit_of_a_call(
     box: Sandboxed, between: Between, call: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
