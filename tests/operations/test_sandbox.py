@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.bench import ANN, BOB, Bench, a_task
 from tests.support.sessions import a_person
+from tests.support.yard import Yard
 from wvo_mcp.domain.policy import SafetyPolicy
 from wvo_mcp.domain.sandbox import IMAGE, Grant, How, Limits, SandboxPolicy
 from wvo_mcp.errors import Forbidden, InvalidInput, NotConfigured, StaleLease, WvoError
@@ -200,3 +201,19 @@ async def test_without_docker_nothing_runs_and_the_reason_is_said(desk: Desk, tm
     with pytest.raises(NotConfigured, match="no Docker engine"):
         await desk.run(a_person(), command=f"touch {marker}")
     assert not marker.exists()
+
+
+async def test_a_worker_has_what_its_own_task_may_while_it_holds_it(yard: Yard) -> None:
+    desk = Desk(yard.bench)
+    desk.judge.sandbox = SandboxPolicy(by_label={"heavy": Grant(env=("TOKEN",))})
+    heavy, light = await yard.claimed("T1", labels=["heavy"]), await yard.claimed("T2")
+    await desk.run(heavy, command="true", env={"TOKEN": "x"})
+    assert desk.asked.env == {"TOKEN": "x"}
+    with pytest.raises(Forbidden, match=r"sandbox\.env"):
+        await desk.run(light, command="true", env={"TOKEN": "x"})
+    with pytest.raises(Forbidden, match="works on T2 alone"):
+        await desk.run(light, command="true", env={"TOKEN": "x"}, task_id="T1")
+    await yard.bench.call("release_task", heavy, task_id="T1")
+    with pytest.raises(StaleLease):
+        await desk.run(heavy, command="true")
+    assert len(desk.box.asked) == 1

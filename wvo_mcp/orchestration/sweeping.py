@@ -1,11 +1,15 @@
 """Containers that a killed process of ours has left are removed, by every process of the same machine."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import anyio
 
-from wvo_mcp.ports.sandbox import Sandbox
+if TYPE_CHECKING:  # every process of ours begins with this, and few run anything in a container
+    from wvo_mcp.ports.sandbox import Sandbox
 
 logger = logging.getLogger(__name__)
 

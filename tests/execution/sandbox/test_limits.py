@@ -70,6 +70,8 @@ async def test_what_is_written_to_a_mount_is_bounded(box: Sandboxed) -> None:
     assert (await box.run(fill.format(2, "echo fine"), mounts=mounts, work_mb=20)).stdout == b"fine\n"
     ran = await box.run(fill.format(10, "sleep 300"), mounts=mounts, work_mb=20)
     assert ran.how is How.DISK
+    empty = "mkdir /project/out/d; cd /project/out/d; seq 6000 | xargs touch; sleep 300"
+    assert (await box.run(empty, mounts=mounts, work_mb=20)).how is How.DISK
     one = await box.run("dd if=/dev/zero of=/project/out/large bs=1M count=100", mounts=mounts, work_mb=20)
     assert one.exit_code != 0 and (out / "large").stat().st_size <= 20 << 20
 

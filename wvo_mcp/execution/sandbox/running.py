@@ -31,6 +31,7 @@ AT_ONCE = 20
 _NOBODY = "65532:65532"
 _CHUNK = 1 << 16
 _MB = 1 << 20
+_BLOCK = 4_096
 _READY = b"ready\n"
 _LOOK_SECONDS = 1.0
 """How often what is written to mounts is added up; less often where that takes long."""
@@ -336,14 +337,15 @@ def _packed(files: Mapping[str, bytes]) -> bytes:
 
 
 def _size(path: str) -> int:
-    """Bytes on the disk, of a file or of all below a folder."""
+    """Bytes on the disk, of a file or of all below a folder; what is empty counts as a block."""
     if not Path(path).is_dir():
         return os.lstat(path).st_blocks * 512
     found = 0
-    for folder, _, names in os.walk(path):
+    for folder, folders, names in os.walk(path):
+        found += len(folders) * _BLOCK
         for name in names:
             with suppress(OSError):
-                found += os.lstat(Path(folder, name)).st_blocks * 512
+                found += max(_BLOCK, os.lstat(Path(folder, name)).st_blocks * 512)
     return found
 
 
