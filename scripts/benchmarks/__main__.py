@@ -24,6 +24,7 @@ from scripts.benchmarks import (
     pool,
     process,
     routing,
+    sandbox,
     signals,
     talking,
     telemetry,
@@ -57,6 +58,7 @@ _PARTS = [
     "drivers",
     "launches",
     "pool",
+    "sandbox",
 ]
 
 
@@ -93,6 +95,7 @@ def main() -> int:
         ["drivers"],
         ["launches"],
         ["pool"],
+        ["sandbox"],
     ):
         sys.argv[1:2] = ["--only", sys.argv[1]]
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
@@ -150,6 +153,8 @@ def main() -> int:
             launches.measure(report, quick=given.quick, folder=folder)
         if "pool" in parts:
             pool.measure(report, quick=given.quick, folder=folder)
+        if "sandbox" in parts:
+            sandbox.measure(report, quick=given.quick)
         if "talking" in parts:
             talking.measure(report, quick=given.quick, folder=folder)
         if "routing" in parts:

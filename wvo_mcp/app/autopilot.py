@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 
-from wvo_mcp.app.building import backend_of, begun, build_providers, build_services, policy_of, telemetry_for, watched
+from wvo_mcp.app.building import (
+    backend_of,
+    begun,
+    build_providers,
+    build_services,
+    policy_of,
+    sweeper,
+    telemetry_for,
+    watched,
+)
 from wvo_mcp.app.components import Components, FunctionComponent
 from wvo_mcp.app.merging import merge_queue
 from wvo_mcp.app.serving import Leadership
@@ -229,6 +238,7 @@ async def run_autopilot(
                         FunctionComponent("the look for providers", run=providers.run),
                         FunctionComponent("the merge queue", run=queue.run),
                         FunctionComponent("reviews", run=reviewing.run),
+                        sweeper(settings, services),
                     )
                     planner, root = _planner(parts, services), settings.root
                     async with _paged(settings, services, options) as page:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import anyio
 import anyio.to_thread
 
+from wvo_mcp.app.components import FunctionComponent
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.execution.directives import DirectiveFiles
@@ -20,6 +21,7 @@ from wvo_mcp.execution.session_lock import SessionLocks
 from wvo_mcp.execution.trust import Trust
 from wvo_mcp.operations import Container, Late
 from wvo_mcp.orchestration.jobs import LongWork
+from wvo_mcp.orchestration.sweeping import sweep
 from wvo_mcp.ports import (
     SILENT,
     Clock,
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from wvo_mcp.ports.reviews import Commits, Copies, ReviewFiles
     from wvo_mcp.ports.rules import ProjectRules
     from wvo_mcp.ports.safety import Judge
+    from wvo_mcp.ports.sandbox import Sandbox
     from wvo_mcp.ports.workers import WorkerLogs
     from wvo_mcp.telemetry.setup import Telemetry
 
@@ -153,6 +156,17 @@ def build_providers(settings: Settings) -> ProvidersOfWorkspace:
     return providers
 
 
+def sweeper(settings: Settings, services: Container) -> FunctionComponent:
+    """Of containers; it looks at a folder, and at nothing else until something was run in one here."""
+
+    def sandbox() -> "Sandbox | None":
+        if not (settings.state_dir / "sandbox").exists():
+            return None
+        return cast("Sandbox", services.part("wvo_mcp.ports.sandbox.Sandbox"))
+
+    return FunctionComponent("the sweeper of containers", run=lambda: sweep(sandbox))
+
+
 def build_services(
     settings: Settings,
     backend: Backend,
@@ -225,6 +239,11 @@ def build_services(
 
         path = settings.state_dir / "policy.yaml"
         return PolicyJudge(path, Trust(os.environ, settings.root), clock, settings.root, os.environ)
+
+    def sandbox() -> "Sandbox":
+        from wvo_mcp.execution.sandbox.building import docker_sandbox
+
+        return docker_sandbox(settings, os.environ)
 
     def health() -> "HealthLoop":
         from wvo_mcp.app.leading import build_health
@@ -318,5 +337,6 @@ def build_services(
             "wvo_mcp.ports.reviews.Copies": Late(copies),
             "wvo_mcp.ports.rules.ProjectRules": project_rules,
             "wvo_mcp.ports.safety.Judge": the_judge,
+            "wvo_mcp.ports.sandbox.Sandbox": Late(sandbox),
         }
     )

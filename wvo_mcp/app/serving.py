@@ -18,6 +18,7 @@ from wvo_mcp.app.building import (
     build_providers,
     build_services,
     policy_of,
+    sweeper,
     telemetry_for,
     warn_of_epics,
     watched,
@@ -150,6 +151,7 @@ async def live(settings: Settings, face: Face, *, runs: bool = False) -> int:
                 jobs,
                 FunctionComponent("the leader", run=leadership.run, leave=leadership.leave),
                 FunctionComponent("the look for providers", run=providers.run),
+                sweeper(settings, services),
                 *runner,
             )
         ).run(serve)

@@ -9,6 +9,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
+from wvo_mcp.domain import sandbox as sandboxes
 from wvo_mcp.domain.rules import Difference
 
 
@@ -80,6 +81,7 @@ class SafetyPolicy:
     """Of what differs in one workspace."""
     workspaces_mb: int = 10_240
     """Of what differs in all open workspaces of a host."""
+    sandbox: sandboxes.SandboxPolicy = field(default_factory=sandboxes.SandboxPolicy)
 
     def protects(self, path: str) -> str | None:
         """The pattern that keeps this path, relative to the workspace, from being written."""
@@ -142,8 +144,9 @@ def held_back(stated: Stated, accepted: Stated) -> tuple[SafetyPolicy, list[Diff
         limits[name] = min(now, then)
         if now > then:
             differences.append(Difference(f"limits.{name}", then, now))
-    made: dict[str, Any] = {**lists, **limits, "severities": severities}
-    return SafetyPolicy(**made), differences
+    of_sandbox, more = sandboxes.held_back(stated.get("sandbox", {}), accepted.get("sandbox", {}))
+    made: dict[str, Any] = {**lists, **limits, "severities": severities, "sandbox": of_sandbox}
+    return SafetyPolicy(**made), [*differences, *more]
 
 
 def waits(differences: list[Difference]) -> str | None:

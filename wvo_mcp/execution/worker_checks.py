@@ -9,6 +9,7 @@ from pathlib import Path
 import anyio
 
 from wvo_mcp.domain.finding import Finding, fail, ok, warn
+from wvo_mcp.domain.sandbox import IMAGE
 from wvo_mcp.errors import InvalidInput, WvoError
 from wvo_mcp.execution.agents.needs import missing
 from wvo_mcp.execution.agents.tree import ProcessTrees
@@ -92,3 +93,31 @@ def limits() -> Finding:
     group = next(iter(ProcessTrees(1, 1).delegated()), None)
     how = "priority (nice 10), for control groups cannot be written" if group is None else f"control groups in {group}"
     return ok("limits", f"workers share the CPU by {how}")
+
+
+def sandbox(environ: Mapping[str, str], state: Path) -> list[Finding]:
+    """Which engine sandbox_run would use. Without one it refuses; nobody has to have one."""
+    from wvo_mcp.execution.sandbox.engine import Engine  # commands other than doctor need it seldom
+    from wvo_mcp.execution.sandbox.reaping import Journal
+
+    engine = Engine(environ)
+    if not engine.seems_there():
+        return [ok("sandbox", "there is no Docker engine: sandbox_run refuses; start one, or set DOCKER_HOST")]
+    try:
+        facts, has_image = engine.examined()
+    except WvoError as error:
+        remedy = "Start it, or let this user reach it; until then sandbox_run refuses and nothing runs outside of it."
+        return [warn("sandbox", error.message, remedy)]
+    found = f"Docker {facts.version}, {'rootless' if facts.rootless else 'as root'}, control groups {facts.cgroups}"
+    if facts.missing:
+        remedy = "Turn it on in the engine or the kernel; until then sandbox_run refuses."
+        return [warn("sandbox", f"{found}; it does not enforce {', '.join(facts.missing)}", remedy)]
+    findings = [ok("sandbox", f"{found}; memory, CPU, processes and system calls are limited")]
+    if not has_image:
+        text = f"{IMAGE} is not built (scripts/sandbox-image): sandbox_run needs an image that the policy lists"
+        findings.append(ok("sandbox image", text))
+    if many := len(Journal(state / "sandbox", "").left()):
+        findings.append(
+            warn("sandbox runs", f"{many} were cut off", "The next server or run removes their containers.")
+        )
+    return findings

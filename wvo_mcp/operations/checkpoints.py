@@ -94,7 +94,9 @@ def _unknown(number: int, field: str = "checkpoint") -> NotFound:
 
 class DiffWorkspace(Input):
     task_id: Id = Field(description="Task id.")
-    checkpoint: int | None = Field(default=None, ge=1, description="Its number; omit for the files as they are now.")
+    checkpoint: int | None = Field(
+        default=None, ge=1, le=2**31, description="Its number; omit for the files as they are now."
+    )
     whole: bool = Field(default=False, description="Against what the workspace began with, not the checkpoint before.")
     since: int | None = Field(
         default=None, ge=BASE, le=2**31, description="Against this checkpoint; 0: what the workspace began with."

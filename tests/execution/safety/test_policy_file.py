@@ -34,9 +34,15 @@ def test_the_schema_has_the_keys_and_bounds_of_the_reader(tmp_path: Path) -> Non
     path = tmp_path / "policy.yaml"
     for kind, part in parts.items():
         for key, one in part["properties"].items():
-            good, bad = (
-                ("1", "-1") if kind == "limits" else ("critical", "no") if kind == "severities" else ("[a b]", "[[]]")
-            )
+            bounds = ("{memory_mb: 1, cpus: 0.5}", "{memory_mb: 8193}"), ("{read: [a]}", "{read: a}")
+            samples = {
+                "mounts": bounds[1],
+                "by_label": ("{a: {limits: {seconds: 2}}}", "{a: {by_label: {}}}"),
+                **({"limits": bounds[0]} if kind == "sandbox" else {}),
+            }
+            good, bad = samples.get(key, ("[a b]", "[[]]"))
+            if kind in ("limits", "severities"):
+                good, bad = ("1", "-1") if kind == "limits" else ("critical", "no")
             path.write_text(f"{kind}:\n  {key}: {good}\n")
             assert key in stated_in(path)[kind], one
             path.write_text(f"{kind}:\n  {key}: {bad}\n")
@@ -45,7 +51,7 @@ def test_the_schema_has_the_keys_and_bounds_of_the_reader(tmp_path: Path) -> Non
         path.write_text(f"{kind}:\n  other: x\n")
         with pytest.raises(InvalidInput, match="unknown key 'other'"):
             stated_in(path)
-    assert set(parts) == {"paths", "commands", "severities", "limits"}
+    assert set(parts) == {"paths", "commands", "severities", "limits", "sandbox"}
 
 
 @pytest.mark.parametrize(

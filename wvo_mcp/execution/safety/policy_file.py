@@ -1,14 +1,21 @@
 """`state/policy.yaml`: its text as shipped, and from its bytes to what it states, or to one error with every line."""
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from wvo_mcp.domain.policy import DEFAULT_SEVERITIES, LIMITS, SEVERITIES, Stated, held_back
 from wvo_mcp.domain.rules import Difference
+from wvo_mcp.domain.sandbox import CEILING
 from wvo_mcp.execution.replacement import disk_errors, read_at_most
 from wvo_mcp.execution.trust import POLICY, Trust
 
+if TYPE_CHECKING:
+    from wvo_mcp.execution.yaml.reading import Reader, Report
+    from wvo_mcp.execution.yaml.tree import Node
+
 _MOST_BYTES = 2**20
+_MOST_LABELS = 50
 
 
 def default_text() -> str:
@@ -41,6 +48,7 @@ def _parsed(data: bytes, name: str) -> Stated:
     most = {"asks": whole(0, 1_000), "command_bytes": whole(1, LIMITS["command_bytes"]), **sizes}
     read = record(
         {
+            "sandbox": _sandbox(entries),
             "paths": record(
                 dict.fromkeys(("allowed", "forbidden", "protected"), entries), "'allowed:', 'forbidden:', ..."
             ),
@@ -48,7 +56,7 @@ def _parsed(data: bytes, name: str) -> Stated:
             "severities": record(dict.fromkeys(DEFAULT_SEVERITIES, severity), "'outside: error', ..."),
             "limits": record(most, "'asks: 20', ..."),
         },
-        "'paths:', 'commands:', 'severities:' and 'limits:'",
+        "'paths:', 'commands:', 'severities:', 'limits:' and 'sandbox:'",
     )
     content = reading.decoded(data, _MOST_BYTES, "policy", name)
     report = Report(content)
@@ -56,12 +64,39 @@ def _parsed(data: bytes, name: str) -> Stated:
     stated: dict[str, dict[str, Any]] = {} if root is None or reading.is_null(root) else read(root, report) or {}
     if report.wrong:
         raise report.refusal("policy", name)
-    return {
-        kind: {
-            key: list(cast("tuple[str, ...]", one)) if isinstance(one, tuple) else one for key, one in values.items()
-        }
-        for kind, values in stated.items()
+    return cast("Stated", _plain(stated))
+
+
+def _sandbox(entries: "Reader") -> "Reader":
+    from wvo_mcp.execution.yaml.reading import number, record, refuse, whole
+    from wvo_mcp.execution.yaml.tree import MappingNode
+
+    most = asdict(CEILING)
+    keys = "'images:', 'mounts:', 'env:', 'egress:' and 'limits:'"
+    grant = {
+        **dict.fromkeys(("images", "env", "egress"), entries),
+        "mounts": record({"read": entries, "write": entries}, "'read:' and 'write:'"),
+        "limits": record(
+            {name: number(int(one)) if isinstance(one, float) else whole(1, one) for name, one in most.items()},
+            "'memory_mb: 512', ...",
+        ),
     }
+
+    def by_label(node: "Node", report: "Report") -> dict[str, Any] | None:
+        if not isinstance(node, MappingNode) or len(node.entries) > _MOST_LABELS:
+            return refuse(node, report, f"'LABEL: {{...}}' for at most {_MOST_LABELS} labels")
+        report.keys(node, node.entries)
+        read = record(grant, keys)
+        found = {label: report.inside(f".{label}", one, read) for label, (_, one) in node.entries.items()}
+        return {label: one for label, one in found.items() if one is not None}
+
+    return record({**grant, "by_label": by_label}, keys)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in cast("dict[str, Any]", value).items()}
+    return list(cast("tuple[str, ...]", value)) if isinstance(value, tuple) else value
 
 
 def _severity(text: str) -> str | None:

@@ -120,6 +120,7 @@ def _checks(compose: Compose) -> Iterator[list[Finding]]:
                 *worker_checks.programs(state_dir / "providers.yaml", os.environ, state_dir / "workers" / "logins"),
             ],
         ),
+        ("sandbox", lambda: worker_checks.sandbox(os.environ, state_dir)),
         ("directives", lambda: [doctor.directives(root), _snapshot()]),
         ("clients", lambda: doctor.clients(project)),
     ]

@@ -52,7 +52,16 @@ class JsonText(click.ParamType[Any]):
             self.fail(f"not JSON: {error}", param, ctx)
 
 
+class TextOrList(JsonText):
+    """Text as it stands, or a JSON list."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        as_json = isinstance(value, str) and (value.startswith(("[", "@")) or value == "-")
+        return super().convert(value, param, ctx) if as_json else value
+
+
 _JSON = JsonText()
+_TEXT_OR_LIST = TextOrList()
 _TYPES: dict[Any, click.ParamType[Any]] = {
     int: click.INT,
     float: click.FLOAT,
@@ -152,6 +161,8 @@ def _shape(field: FieldInfo | Any) -> tuple[click.ParamType[Any], bool]:
         return click.Choice([str(word) for word in words]), False
     if origin is Annotated or (origin in (Union, UnionType) and len(inner) == 1):
         return _shape(inner[0])
+    if origin in (Union, UnionType) and {_shape(one) for one in inner} == {(click.STRING, True), (click.STRING, False)}:
+        return _TEXT_OR_LIST, False
     if origin in (list, tuple, set, frozenset, Sequence):
         item, repeated = _shape(inner[0])
         return (_JSON, False) if item is _JSON or repeated else (item, True)
