@@ -26,7 +26,7 @@ MORE: dict[str, Any] = {
     "images": ["python:3"],
     "mounts": {"read": ["src"], "write": ["out"]},
     "env": ["TOKEN"],
-    "egress": ["pypi.org"],
+    "egress": ["api.example"],
     "limits": {"memory_mb": 1_024, "seconds": 60},
     "by_label": {"heavy": {"limits": {"memory_mb": 2_048}, "images": ["gcc:1"]}},
 }

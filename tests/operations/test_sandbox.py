@@ -96,7 +96,7 @@ async def test_limits_beyond_the_policy_are_cut_and_named(desk: Desk) -> None:
     [
         ({"image": "python:3"}, "sandbox.images"),
         ({"env": {"TOKEN": "x"}}, "sandbox.env"),
-        ({"egress": ["pypi.org"]}, "sandbox.egress"),
+        ({"egress": ["api.example"]}, "sandbox.egress"),
     ],
 )
 async def test_what_is_not_listed_is_forbidden_and_nothing_runs(desk: Desk, asked: dict[str, Any], key: str) -> None:
@@ -112,9 +112,9 @@ async def test_what_is_not_listed_is_forbidden_and_nothing_runs(desk: Desk, aske
 
 @pytest.mark.requirement("SBX-3")
 async def test_egress_that_is_allowed_is_not_to_be_had_yet(desk: Desk) -> None:
-    desk.judge.sandbox = SandboxPolicy(grant=Grant(egress=("pypi.org",)))
+    desk.judge.sandbox = SandboxPolicy(grant=Grant(egress=("api.example",)))
     with pytest.raises(NotConfigured):
-        await desk.run(command="true", egress=["pypi.org"])
+        await desk.run(command="true", egress=["api.example"])
     assert desk.box.asked == []
 
 
