@@ -8,19 +8,22 @@ from wvo_mcp.domain.signature import CODE, EXCEPTION, NAME, WEAK, WORD, Signatur
 
 _PRIOR = 1_000
 """So many patterns are imagined beside those that there are: a word of a small store is not taken for common."""
-_MINE, _THEIRS = 0.25, 0.8
+_MINE, _THEIRS = 0.25, 0.65
 """What a word costs that only the asked line has, and one that only the known line has: logs add words, templates do not."""
+_TURNED = 0.85
+"""What it is worth that the known line has all of the asked one: what was learned may be the longer one."""
+_SAME_CODE = 0.5
+"""So much less does a word cost where both have the same code."""
 _MISSED = 0.4
 """Of a code or a type that only one of them has: it is often left out, or a relative is written."""
 _UNKNOWN = 0.5
 """Of a word that no pattern has: mostly somebody's name."""
-_WEAK = 0.15
 _NEIGHBOURS = 0.4
 """Of two words that stand together in both; half of it where one of them says little."""
 _LATER = 0.9
 """What is found in a later line of a pattern is worth that much of what is found in its first."""
 _LEAST_SHARED = 1.5
-LEAST = 0.59
+LEAST = 0.66
 """Under this likeness nothing is offered. It and the weights were found with the tuning half of `tests/retrieval`."""
 
 _Weights = dict[str, tuple[float, float]]
@@ -59,7 +62,7 @@ class Likeness:
         weights: _Weights = {}
         for term in line:
             known = self._frequencies.get(term.word, 0)
-            weight = (_WEAK if term.weight == WEAK else term.weight) * rarity(known, self._patterns)
+            weight = term.weight * rarity(known, self._patterns)
             if known == 0 and term.weight in (WORD, NAME):
                 weight *= _UNKNOWN
             missed = weight * _MISSED if term.weight in (CODE, EXCEPTION) else weight
@@ -76,11 +79,15 @@ def _alike(mine: Sequence[Term], own: _Weights, theirs: Sequence[Term], their: _
     if [term.word for term in mine] == [term.word for term in theirs]:
         return 1.0
     shared = sum(min(weight, their[word][0]) for word, (weight, _) in own.items() if word in their)
-    if shared < _LEAST_SHARED or _contradict(mine, theirs):
+    telling = {term.word for term in mine if term.weight > WEAK} & {term.word for term in theirs}
+    if shared < _LEAST_SHARED or not telling or _contradict(mine, theirs):
         return 0.0
     only_mine = sum(missed for word, (_, missed) in own.items() if word not in their)
     only_theirs = sum(missed for word, (_, missed) in their.items() if word not in own)
-    return shared / (shared + _MINE * only_mine + _THEIRS * only_theirs)
+    if any(term.weight == CODE and term.word in telling for term in theirs):
+        only_mine, only_theirs = only_mine * _SAME_CODE, only_theirs * _SAME_CODE
+    straight = shared / (shared + _MINE * only_mine + _THEIRS * only_theirs)
+    return max(straight, _TURNED * shared / (shared + _THEIRS * only_mine + _MINE * only_theirs))
 
 
 def _contradict(mine: Iterable[Term], theirs: Iterable[Term]) -> bool:

@@ -25,9 +25,7 @@ _URL = re.compile(r"(?<![\w+.-])[a-zA-Z][a-zA-Z0-9+.-]{1,15}+://[^\s'\"<>)\]`]++
 _QUOTED = re.compile(
     r"(?<!\w)'([^'\n]{0,200}+)'(?!\w)|\"([^\"\n]{0,200}+)\"|`([^`'\n]{0,200}+)[`']|[\u2018\u201c]([^\u2019\u201d\n]{0,200}+)[\u2019\u201d]"
 )
-_QUOTE = re.compile(
-    r"(?<!\w)['\"`\u2018\u2019\u201c\u201d]+|['\"`\u2018\u2019\u201c\u201d]+(?!\w)|[\"`\u2018\u201c\u201d]+"
-)
+_QUOTE = re.compile(r"(?<![A-Za-z])['\u2019]|['\u2019](?![A-Za-z])|[\"`\u2018\u201c\u201d]")
 _NESTED = 3
 _PATH = re.compile(r"(?<![\w.@~+$-])(?:[A-Za-z]:(?=[\\/]))?+(?:[\w.@~+$-]*+[\\/]++)++[\w.@~+$-]*+(?::\d++)*+")
 _WORD = re.compile(r"(?<![\w.$-])[\w$-][\w.$-]*+")
@@ -42,7 +40,7 @@ _NUMBER = re.compile(r"[\d._-]*\d[\d._x-]*(?:[a-zA-Z%]{1,4})?$|0x[0-9a-fA-F]+$")
 _DIGITS = re.compile(r"\d+")
 _STAMP = re.compile(r"\d{4}-\d\d-\d\dT[\d.:]*Z?$")
 _CODE = re.compile(
-    r"(?:[A-Z]{1,6}-?\d{3,5}|E[A-Z]{4,}|ERR?_[A-Z_]+|SIG[A-Z]{3,}|[A-Z]+(?:_[A-Z]+)*_(?:FAILED|DENIED|ERROR|FOUND|UNSUPPORTED)|SQL[0-9A-Z]{5}|ERROR\d+)$"
+    r"(?:[A-Z]{1,6}-?\d{3,5}|E(?!RROR|XCEPT|XPECT|XTERN|XIST|NVIRON|NABLE|MPTY|ITHER|VERY)[A-Z]{4,}|ERR?_[A-Z_]+|SIG[A-Z]{3,}|[A-Z]+(?:_[A-Z]+)*_(?:FAILED|DENIED|ERROR|FOUND|UNSUPPORTED)|SQL[0-9A-Z]{5}|ERROR\d+)$"
 )
 _EXCEPTION = re.compile(r"[\w.]*(?:error|exception|panic|interrupt)$", re.IGNORECASE)
 _SQLSTATE = re.compile(r"(?:SQLSTATE[ \[:]{1,2}|\bcode['\"]?[:=] ?['\"])([0-9A-Z]{5})(?![0-9A-Za-z_])")
@@ -55,7 +53,7 @@ _BEGINS = re.compile(
     r"|(?:[Ee]rror|ERROR|[Ff]atal(?: error)?|FATAL(?: ERROR)?|panic)(?=[\[:]))"
 )
 """A message begins here, whatever was said before it."""
-_CALL = re.compile(r"(?<=\w)\([^()\s]{1,200}+\)")
+_CALL = re.compile(r"(?<=\w)\((?=\D)[^()\s]{1,200}+\)")
 _TOKEN = re.compile(r"<[a-z]+>|[A-Za-z_$][\w$]*+(?:\.[\w$]++)*+(?:'t\b)?")
 _FRAME = re.compile(
     r"\s*(?:File \"[^\"\n]{0,500}\", line \d+, in (?P<py>[\w.<>]+)|at (?:async |new )?(?P<js>[\w.$#<>]+) ?\()"
@@ -147,26 +145,27 @@ def signature(text: str) -> Signature:
     """What is the same of it the next time. It has no line where the text has no word."""
     plain = _ESCAPES.sub("", redact(_cut(text)).replace("\r", "\n"))
     written = [line[:1_000] for line in plain.split("\n")]
-    scored: list[tuple[int, int, str]] = []
+    scored: list[tuple[int, bool, int, str]] = []
     other: list[str] = []
-    seen: dict[str, str] = {}
+    ends: dict[str, int] = {}
+    """By line: what the chain says that it ends, if any."""
     for line, of in _segments(written):
-        seen.setdefault(line, of)
-    for line, of in seen.items():
+        ends[line] = max(ends.get(line, 0), 0 if line is of else _says(of) - 1)
+    for line, chain in ends.items():
         words = list(terms_of(line))
         strong = sum(term.weight > WEAK for term in words)
         if not strong and len(words) < 4:
             continue
-        score = _says(of) - (line is not of) - (_ALONE if len(words) < 2 else 0)
+        score = max(_says(line), chain) - (_ALONE if len(words) < 2 else 0)
         if score >= _LEAST:
-            scored.append((-score, len(scored), line))
-        elif strong > 1 and _RESULT.search(line) is None:
+            scored.append((-score, chain > 0, len(scored), line))
+        elif strong > 1 and not chain and _RESULT.search(line) is None:
             other.append(line)
     scored.sort()
     best = -scored[0][0] if scored else 0
-    lines = [line for score, _, line in scored if -score >= best - _SPREAD][:LINES]
+    lines = [line for score, _, _, line in scored if -score >= best - _SPREAD][:LINES]
     if not lines:
-        lines = list(dict.fromkeys([*other[:1], *other[-1:]])) or [line for line in seen if any(terms_of(line))][:1]
+        lines = list(dict.fromkeys([*other[:1], *other[-1:]])) or [line for line in ends if any(terms_of(line))][:1]
     return Signature(tuple(lines), tuple(_frames(written)))
 
 
@@ -197,26 +196,42 @@ def terms_of(line: str) -> Iterator[Term]:
         elif len(word) > 6 and _EXCEPTION.match(word):
             yield Term(small, EXCEPTION)
         else:
-            yield Term(small, WEAK if small in _WEAK or len(word) == 1 else WORD)
+            yield Term(_singular(small), WEAK if small in _WEAK or len(word) == 1 else WORD)
+
+
+def _singular(word: str) -> str:
+    if len(word) < 5 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
+        return word
+    return f"{word[:-3]}y" if word.endswith("ies") else word[:-1]
 
 
 def _segments(written: list[str]) -> Iterator[tuple[str, str]]:
     """What is said, with what it is the end of: itself, or a chain of causes."""
-    for line in written:
-        if _NOT_SAID.match(line) and not _CODED.search(line):
-            continue
-        for part in _SENTENCE.split(_masked(line)):
-            tidy = " ".join(part.split()).lstrip(_RIM + ">!").rstrip(_RIM)
-            tidy = _begun(tidy)
-            if len(tidy) > LINE:
-                tidy = tidy[:LINE].rpartition(" ")[0] or tidy[:LINE]
-            if tidy:
-                yield tidy, tidy
-                before, _, cause = tidy.rpartition(": ")
-                if ": " in before and sum(term.weight > WEAK for term in terms_of(cause)) >= 3:
-                    yield cause, tidy  # the end of a chain says what it came from
+    for said in (part for line in written for part in _settled(line)):
+        yield said, said
+        before, _, cause = said.rpartition(": ")
+        if ": " in before and sum(term.weight > WEAK for term in terms_of(cause)) >= 3 and _parts(cause) == [cause]:
+            yield cause, said  # the end of a chain says what it came from
 
 
+def _settled(line: str, deep: int = 0) -> Iterator[str]:
+    """Its parts as they stay when they are normalised again."""
+    for part in _parts(line) if deep < _SETTLES else ():
+        if _parts(part) == [part]:
+            yield part
+        else:
+            yield from _settled(part, deep + 1)
+
+
+def _parts(line: str) -> list[str]:
+    if _NOT_SAID.match(line) and not _CODED.search(line):
+        return []
+    tidy = (" ".join(part.split()).lstrip(_RIM + ">!").rstrip(_RIM + ";{(,") for part in _SENTENCE.split(_masked(line)))
+    begun = (_begun(part) for part in tidy)
+    return [part for one in begun if (part := one if len(one) <= LINE else one[:LINE].rpartition(" ")[0] or one[:LINE])]
+
+
+_SETTLES = 5
 _CODED = re.compile(r"\b(?:TS\d{4}|E\d{4}|E[A-Z]{4,})\b")
 
 
@@ -239,7 +254,7 @@ def _masked(line: str) -> str:
             break
     line = _CALL.sub("()", _QUOTE.sub("", line))
     line = _PATH.sub(_place, line)
-    return _PLACED.sub("<path>", _WORD.sub(_word, line))
+    return _QUOTE.sub("", _PLACED.sub("<path>", _WORD.sub(_word, line)))
 
 
 def _unquoted(found: re.Match[str]) -> str:
