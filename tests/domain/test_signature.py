@@ -79,7 +79,9 @@ def test_names_in_quotes_are_somebodys_but_for_the_kinds_of_nothing() -> None:
     assert "NoneType" in signature("AttributeError: 'NoneType' object has no attribute 'x'").text
 
 
-@pytest.mark.parametrize("hostile", ["a", "/", "'", '"', "a/", "(", "\x1b[", ".", ":", "a.", "e: ", "\n", "Error ", "<q>", "-", "1,"])
+@pytest.mark.parametrize(
+    "hostile", ["a", "/", "'", '"', "a/", "(", "\x1b[", ".", ":", "a.", "e: ", "\n", "Error ", "<q>", "-", "1,"]
+)
 def test_the_time_of_hostile_megabytes_grows_with_their_length_alone(hostile: str) -> None:
     """Quadratic would be sixteen times as much of four times the length; only the ends are read, so that it is less than four."""
 

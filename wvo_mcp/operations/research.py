@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import ConfigDict, Field
 
@@ -11,9 +11,9 @@ from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.pattern import MOST, OFFERED, Category, Pattern, Source, exported
 from wvo_mcp.domain.signature import signature
 from wvo_mcp.domain.text import Id, Label, Prose, Reference
-from wvo_mcp.domain.visible import visible
+from wvo_mcp.domain.visible import cut, visible
 from wvo_mcp.errors import InvalidInput
-from wvo_mcp.operations.inputs import Input, OrNull, Output, Replayable, first
+from wvo_mcp.operations.inputs import Input, OrNull, Output, Replayable
 from wvo_mcp.operations.operation import Audience, Context, Effect, Workers, operation
 from wvo_mcp.orchestration import patterns
 from wvo_mcp.orchestration.tasks.lifecycle import existing
@@ -32,8 +32,8 @@ class PatternLine(Output):
     pattern_id: str
     category: Category
     signature: str
-    cause: Annotated[OrNull, first(_SHOWN)] = None
-    solution: Annotated[OrNull, first(_SHOWN)] = None
+    cause: OrNull = None
+    solution: OrNull = None
     source: Source
     origin: OrNull = None
     confidence: float
@@ -51,7 +51,7 @@ def _line(pattern: Pattern, **more: Any) -> PatternLine:
 
 
 def _plain(text: str | None) -> str | None:
-    return None if text is None else visible(text, lines=True)
+    return None if text is None else visible(cut(text, _SHOWN), lines=True)
 
 
 class PatternSearch(Input):
