@@ -18,6 +18,7 @@ from scripts.benchmarks import (
     launches,
     merging,
     over_stdio,
+    patterns,
     pausing,
     places,
     pool,
@@ -45,6 +46,7 @@ _PARTS = [
     "web",
     "routing",
     "talking",
+    "patterns",
     "signals",
     "places",
     "files",
@@ -80,6 +82,7 @@ def main() -> int:
         ["web"],
         ["routing"],
         ["talking"],
+        ["patterns"],
         ["signals"],
         ["places"],
         ["files"],
@@ -147,6 +150,8 @@ def main() -> int:
             pool.measure(report, quick=given.quick, folder=folder)
         if "talking" in parts:
             talking.measure(report, quick=given.quick, folder=folder)
+        if "patterns" in parts:
+            patterns.measure(report, quick=given.quick, folder=folder)
         if "routing" in parts:
             routing.measure(report, quick=given.quick, folder=folder)
     report.show()

@@ -142,7 +142,7 @@ async def test_trust_rises_when_the_task_is_done_after_the_offer_and_once(bench:
 
 
 @pytest.mark.both_stores
-async def test_trust_falls_when_the_same_comes_back_and_it_is_not_offered_to_that_task_again(bench: Bench) -> None:
+async def test_trust_falls_when_the_same_comes_back_and_it_is_offered_no_more(bench: Bench) -> None:
     await bench.create(a_task("T1", max_attempts=5))
     await learn(bench)
     before = await trust(bench)
@@ -210,7 +210,8 @@ KEY = "ghp_16C7e42F292c6912E7710c838347Ae178B4a"
 @given(st.sampled_from(["error", "cause", "solution", "files"]), st.text("abc /:='\n", max_size=20))
 async def test_nothing_secret_is_stored(bench: Bench, where: str, around: str) -> None:
     text = f"Error: login failed for the service {around} {KEY} {around}"
-    await learn(bench, **{"error": LOCKED, where: [text] if where == "files" else text})
+    asked: dict[str, Any] = {"error": LOCKED, "solution": UNLOCK, where: [text] if where == "files" else text}
+    await bench.call("learn_pattern", ANN, **asked)
 
     for table in ("error_patterns", "pattern_terms", "events"):
         rows = await bench.sql(f"SELECT * FROM {table}")

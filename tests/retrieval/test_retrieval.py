@@ -3,6 +3,8 @@
 The numbers are of texts that no part of the code was tuned with (`texts.split`).
 """
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.retrieval.texts import HELD_OUT_KNOWN, HELD_OUT_OTHERS, Text, learned_and_asked, read, split
@@ -61,7 +63,9 @@ def test_the_texts_are_as_many_as_they_say_and_none_is_in_both_halves() -> None:
     assert len(set(every)) == len(every)
 
 
-async def test_a_known_error_is_found_again_in_another_dress(bench: Bench) -> None:
+async def test_a_known_error_is_found_again_in_another_dress(
+    bench: Bench, record_property: Callable[[str, object], None]
+) -> None:
     learned, asked = learned_and_asked()
     labels = await learn(bench, learned)
     assert len(labels) == len(learned)
@@ -70,16 +74,18 @@ async def test_a_known_error_is_found_again_in_another_dress(bench: Bench) -> No
     found = [one.label in await offered(bench, one.text, labels) for one in held_out]
 
     recall = sum(found) / len(found)
-    print(f"recall in the first {OFFERED}, held out: {recall:.3f}")
+    record_property("recall", recall)
     assert recall >= RECALL
 
 
-async def test_an_error_of_no_known_pattern_is_offered_nothing(bench: Bench) -> None:
+async def test_an_error_of_no_known_pattern_is_offered_nothing(
+    bench: Bench, record_property: Callable[[str, object], None]
+) -> None:
     labels = await learn(bench, learned_and_asked()[0])
     _, held_out = split(read("others.txt"), HELD_OUT_OTHERS)
 
     wrong = [bool(await offered(bench, one.text, labels)) for one in held_out]
 
     rate = sum(wrong) / len(wrong)
-    print(f"false offers, held out: {rate:.3f}")
+    record_property("false offers", rate)
     assert rate <= FALSE_OFFERS
