@@ -1,11 +1,13 @@
 """Patterns are found in indexes: a hundred thousand of them cost a look-up and a claim no scan."""
 
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
 from tests.support.bench import ANN, BOB, Bench, a_task
+from tests.support.stores import a_store
 from wvo_mcp.domain.likeness import LEAST
 from wvo_mcp.domain.pattern import Category, Source
 from wvo_mcp.domain.signature import signature
@@ -63,20 +65,39 @@ async def test_no_statement_about_patterns_scans(bench: Bench, monkeypatch: pyte
     assert {plan for plan in await bench.store.writer.read(plans) if "FROM (SELECT" not in plan} == set()
 
 
-async def test_two_that_learn_the_same_at_once_make_one_pattern(bench: Bench) -> None:
+@pytest.fixture
+def url(store_kind: str, request: pytest.FixtureRequest) -> str | None:
+    return request.getfixturevalue("store_url") if store_kind == "postgres" else None
+
+
+async def test_two_servers_that_learn_the_same_at_once_make_one_pattern(tmp_path: Path, url: str | None) -> None:
+    servers = [a_store(tmp_path, url) for _ in range(2)]
+    for server in servers:
+        await server.open()
+
     async def learn(number: int) -> None:
-        caller = (ANN, BOB)[number % 2]
-        error = f'  File "/srv/{number}.py", line {number}\n{ERROR}'
-        await bench.call("learn_pattern", caller, error=error, solution="wait")
+        async def tell(tx: Transaction) -> None:
+            await patterns.learned(
+                tx,
+                f'  File "/srv/{number}.py", line {number}\n{ERROR}',
+                category=Category.SUCCESS,
+                cause=None,
+                solution="wait",
+                worked=True,
+                source=Source.OUTCOME,
+            )
+
+        await servers[number % 2].write((ANN, BOB)[number % 2], tell)
 
     async with anyio.create_task_group() as tasks:
-        for number in range(8):
+        for number in range(12):
             tasks.start_soon(learn, number)
+    found = await servers[0].read(ANN, lambda tx: tx.patterns.page(0, 10))
+    counts = await servers[1].read(ANN, lambda tx: tx.patterns.count())
+    for server in servers:
+        await server.close()
 
-    (row,) = await bench.sql("SELECT frequency, signature FROM error_patterns")
-    assert row["frequency"] == 8
-    counted = await bench.sql("SELECT term, patterns FROM pattern_term_counts WHERE patterns <> 1")
-    assert counted == []
+    assert [one.frequency for one in found] == [12] and counts == 1
 
 
 async def test_both_databases_find_the_same_in_the_same_order(bench: Bench) -> None:
