@@ -23,7 +23,8 @@ FRAMES = 3
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*+[ -/]*+[@-~]?|\][^\x07\x1b\n]*+\x07?|.)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _URL = re.compile(r"(?<![\w+.-])[a-zA-Z][a-zA-Z0-9+.-]{1,15}+://[^\s'\"<>)\]`]++")
 _QUOTED = re.compile(
-    r"(?<!\w)'([^'\n]{0,200}+)'(?!\w)|\"([^\"\n]{0,200}+)\"|`([^`'\n]{0,200}+)[`']|[\u2018\u201c]([^\u2019\u201d\n]{0,200}+)[\u2019\u201d]"
+    r"(?<!\w)'([^'\n]{0,200}+)'(?!\w)|\"([^\"\n]{0,200}+)\"|`([^`'\n]{0,200}+)[`']"
+    r"|[\u2018\u201c]([^\u2019\u201d\n]{0,200}+)[\u2019\u201d]"
 )
 _QUOTE = re.compile(r"(?<![A-Za-z])['\u2019]|['\u2019](?![A-Za-z])|[\"`\u2018\u201c\u201d]")
 _NESTED = 3
@@ -40,7 +41,8 @@ _NUMBER = re.compile(r"[\d._-]*\d[\d._x-]*(?:[a-zA-Z%]{1,4})?$|0x[0-9a-fA-F]+$")
 _DIGITS = re.compile(r"\d+")
 _STAMP = re.compile(r"\d{4}-\d\d-\d\dT[\d.:]*Z?$")
 _CODE = re.compile(
-    r"(?:[A-Z]{1,6}-?\d{3,5}|E(?!RROR|XCEPT|XPECT|XTERN|XIST|NVIRON|NABLE|MPTY|ITHER|VERY)[A-Z]{4,}|ERR?_[A-Z_]+|SIG[A-Z]{3,}|[A-Z]+(?:_[A-Z]+)*_(?:FAILED|DENIED|ERROR|FOUND|UNSUPPORTED)|SQL[0-9A-Z]{5}|ERROR\d+)$"
+    r"(?:[A-Z]{1,6}-?\d{3,5}|E(?!RROR|XCEPT|XPECT|XTERN|XIST|NVIRON|NABLE|MPTY|ITHER|VERY)[A-Z]{4,}|ERR?_[A-Z_]+"
+    r"|SIG[A-Z]{3,}|[A-Z]+(?:_[A-Z]+)*_(?:FAILED|DENIED|ERROR|FOUND|UNSUPPORTED)|SQL[0-9A-Z]{5}|ERROR\d+)$"
 )
 _EXCEPTION = re.compile(r"[\w.]*(?:error|exception|panic|interrupt)$", re.IGNORECASE)
 _SQLSTATE = re.compile(r"(?:SQLSTATE[ \[:]{1,2}|\bcode['\"]?[:=] ?['\"])([0-9A-Z]{5})(?![0-9A-Za-z_])")
