@@ -156,6 +156,20 @@ async def test_trust_falls_when_the_same_comes_back_and_it_is_offered_no_more(be
     assert (await bench.claim(ANN, "T1"))["context"] == []
 
 
+async def test_what_helped_once_and_failed_later_is_trusted_less_again(bench: Bench) -> None:
+    await bench.create(a_task("T1", max_attempts=5))
+    await learn(bench)
+    await fail(bench, "T1")
+    await bench.done("T1")
+    helped = await trust(bench)
+    await bench.call("reopen", OWNER, task_id="T1", reason="again")
+
+    await fail(bench, "T1")
+    await fail(bench, "T1")
+
+    assert await trust(bench) < helped
+
+
 async def test_another_error_after_the_offer_says_nothing_of_it(bench: Bench) -> None:
     await bench.create(a_task("T1", max_attempts=5))
     await learn(bench)

@@ -45,7 +45,7 @@ async def failed(tx: Transaction, task: Task, error: str) -> list[Found]:
         return []
     own = await _met(tx, said)
     for pattern, failed_as, share in await tx.patterns.open_of(task.id):
-        if failed_as == own.pattern_id and task.attempts > 0:
+        if failed_as == own.pattern_id:
             own = await _judged(tx, task.id, pattern, own, helped=False, share=share)
     spent = await tx.patterns.judged_of(task.id)
     found = [one for one in await tx.patterns.alike(said, _WIDER, LEAST) if one.pattern.pattern_id not in spent]

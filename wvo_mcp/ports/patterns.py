@@ -29,7 +29,8 @@ class PatternRepository(Protocol):
         that are compared, however many there are."""
 
     async def met(self, task_id: str, pattern_id: str, failed_as: str, share: float) -> None:
-        """The task met it, or is offered it, for the pattern `failed_as`; a judged one stays judged."""
+        """The task met it, or is offered it, for the pattern `failed_as`. What helped before is open again; what did not stays
+        so."""
 
     async def open_of(self, task_id: str) -> list[tuple[Pattern, str, float]]:
         """Patterns with a solution that this task has met or was offered and whose outcome is open, with `failed_as` and

@@ -101,7 +101,8 @@ class Patterns(Numbered):
     async def met(self, task_id: str, pattern_id: str, failed_as: str, share: float) -> None:
         row = {"task_id": task_id, "pattern_id": pattern_id, "failed_as": failed_as, "at": self._at, "share": share}
         again = "ON CONFLICT (task_id, pattern_id) DO UPDATE SET times = pattern_uses.times + 1, at = excluded.at"
-        self._insert("pattern_uses", row, f"{again}, failed_as = excluded.failed_as, share = excluded.share")
+        anew = "outcome = CASE pattern_uses.outcome WHEN 'failed' THEN 'failed' END"
+        self._insert("pattern_uses", row, f"{again}, failed_as = excluded.failed_as, share = excluded.share, {anew}")
 
     async def open_of(self, task_id: str) -> list[tuple[Pattern, str, float]]:
         rows = self._rows.all(
