@@ -19,6 +19,7 @@ from scripts.benchmarks import (
     merging,
     over_stdio,
     pages,
+    patterns,
     pausing,
     places,
     pool,
@@ -48,6 +49,7 @@ _PARTS = [
     "web",
     "routing",
     "talking",
+    "patterns",
     "signals",
     "places",
     "files",
@@ -85,6 +87,7 @@ def main() -> int:
         ["web"],
         ["routing"],
         ["talking"],
+        ["patterns"],
         ["signals"],
         ["places"],
         ["files"],
@@ -157,6 +160,8 @@ def main() -> int:
             sandbox.measure(report, quick=given.quick)
         if "talking" in parts:
             talking.measure(report, quick=given.quick, folder=folder)
+        if "patterns" in parts:
+            patterns.measure(report, quick=given.quick, folder=folder)
         if "routing" in parts:
             routing.measure(report, quick=given.quick, folder=folder)
     report.show()

@@ -10,7 +10,7 @@ from wvo_mcp.domain.lease import Policy
 from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.execution.reports import HealthReportFile
 from wvo_mcp.operations import Container
-from wvo_mcp.orchestration import background, delivery, hourly, overdue
+from wvo_mcp.orchestration import background, delivery, hourly, overdue, patterns
 from wvo_mcp.orchestration.approvals import deciding
 from wvo_mcp.orchestration.checking.watching import watching
 from wvo_mcp.orchestration.health.loop import HealthLoop
@@ -60,6 +60,7 @@ class LeaderWork:
             deciding.expiring(),
             unattended(),
             overdue.retrying(),
+            patterns.forgetting(),
             watching(services.get(ProjectRules), services.get(Providers)),
             overview.file_check(services.get(Providers)),
             rules_check(services.get(ProjectRules)),

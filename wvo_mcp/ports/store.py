@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.ports.access import AccessRepository
+from wvo_mcp.ports.patterns import PatternRepository
 from wvo_mcp.ports.planning import OrchestrationRepository
 from wvo_mcp.ports.providers import RoutingRepository
 from wvo_mcp.ports.records import (
@@ -107,6 +108,8 @@ class Transaction(Protocol):
     def orchestrations(self) -> OrchestrationRepository: ...
     @property
     def access(self) -> AccessRepository: ...
+    @property
+    def patterns(self) -> PatternRepository: ...
 
 
 class Store(Protocol):

@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # a first call needs nothing of these
     from wvo_mcp.store.records.health import Health
     from wvo_mcp.store.records.merging import Messages, Snapshots, Submissions, Verifications
     from wvo_mcp.store.records.outlook import Outlook, Prefetch
+    from wvo_mcp.store.records.patterns import Patterns
     from wvo_mcp.store.records.planning import Orchestrations
     from wvo_mcp.store.records.reservations import Reservations
     from wvo_mcp.store.records.reviews import Reviews
@@ -117,6 +118,7 @@ class StoreTransaction:
     reviews: Reviews
     orchestrations: Orchestrations
     access: Access
+    patterns: Patterns
 
     def __init__(
         self,
@@ -166,6 +168,7 @@ _LATE = {
     "reviews": "wvo_mcp.store.records.reviews",
     "orchestrations": "wvo_mcp.store.records.planning",
     "access": "wvo_mcp.store.records.access",
+    "patterns": "wvo_mcp.store.records.patterns",
     **dict.fromkeys(("workers", "workspaces", "approvals", "violations"), "wvo_mcp.store.records.workers"),
     **dict.fromkeys(("submissions", "verifications", "snapshots", "messages"), "wvo_mcp.store.records.merging"),
 }

@@ -202,6 +202,11 @@ async def get_task(ctx: Context, params: GetTask) -> TaskDetails:
     tx = ctx.tx
     task = await tx.tasks.get(params.task_id)
     waits = await tx.tasks.waits(task.id) if task.status is Status.BLOCKED else []
+    known: list[ContextEntry] = []
+    if task.last_error is not None:
+        from wvo_mcp.orchestration import patterns  # most tasks never failed
+
+        known = await patterns.entries(tx, task.id)
     entries = [] if task.status in (Status.PENDING, Status.IN_PROGRESS) else await tx.submissions.of_task(task.id)
     return TaskDetails.of(
         {
@@ -212,7 +217,7 @@ async def get_task(ctx: Context, params: GetTask) -> TaskDetails:
             "dependents": await tx.tasks.dependents(task.id, 100),
             "checkpoints": await tx.memory.checkpoints(task.id, 5),
             "events": await tx.events.of_task(task.id, 10),
-            "context": newest(await tx.memory.for_task(task, 5)),
+            "context": [*known, *newest(await tx.memory.for_task(task, 5))],
             "submission": {**entries[0], "commit": entries[0]["commit_sha"], "drift": json.loads(entries[0]["drift"])}
             if entries
             else None,

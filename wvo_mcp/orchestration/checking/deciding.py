@@ -32,6 +32,10 @@ async def decide(tx: Transaction, task_id: str, round: int) -> ReviewDecision | 
     if second:
         ruled = Ruled(ruled.decision, f"{ruled.explanation} It is the second warn in a row, so the work goes on.")
     await record(tx, rows, ruled)
+    if ruled.decision is not ReviewDecision.CONTINUE:
+        from wvo_mcp.orchestration import patterns  # most work is approved
+
+        await patterns.reviewed(tx, rows)
     told = _told(ruled, rows)
     if not first.holds:
         await _tell(tx, task, first, ruled, told)

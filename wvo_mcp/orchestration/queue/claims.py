@@ -263,14 +263,20 @@ async def _grant(
 
 
 async def _remembered(tx: Transaction, task: Task) -> list[ContextEntry]:
-    """What was written for the task and its epic, then what reads like it, newest version of each topic, within the budget."""
+    """What is known of the errors that it met, what was written for the task and its epic, then what reads like it, newest
+    version of each topic, within the budget."""
+    known: list[ContextEntry] = []
+    if task.last_error is not None:
+        from wvo_mcp.orchestration import patterns  # most tasks never failed
+
+        known = await patterns.entries(tx, task.id)
     if not await tx.memory.anything():
-        return []
+        return within(known, CONTEXT_TOKENS)
     own = newest(await tx.memory.for_task(task, _CONTEXT_ENTRIES))
     alike = await tx.memory.search(" ".join((task.title, *task.labels)), None, _CONTEXT_ENTRIES, recent_only=True)
     topics = {entry.topic for entry in own}  # a note of the task itself is not displaced by another's of that name
     others = [entry for entry in newest(alike) if entry.topic not in topics]
-    return within([*own, *others][:_CONTEXT_ENTRIES], CONTEXT_TOKENS)
+    return within([*known, *own, *others][:_CONTEXT_ENTRIES], CONTEXT_TOKENS)
 
 
 async def _withheld(tx: Transaction, router: Router, decision: RouteDecision | None, agent_id: str) -> Claim:

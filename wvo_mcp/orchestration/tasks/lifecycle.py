@@ -2,9 +2,9 @@
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wvo_mcp.domain.lease import Lease, Policy
 from wvo_mcp.domain.task import (
@@ -22,6 +22,9 @@ from wvo_mcp.errors import DependencyCycle, IllegalTransition, InvalidInput, Not
 from wvo_mcp.orchestration.tasks import breaches
 from wvo_mcp.ports import Transaction
 
+if TYPE_CHECKING:  # few attempts fail
+    from wvo_mcp.domain.pattern import Found
+
 _BY_HOLDER = (Status.DONE, Status.IN_REVIEW)
 """To these its holder has brought it."""
 _SUBMITTED = (Status.IN_REVIEW, Status.BLOCKED)
@@ -30,10 +33,11 @@ _SUBMITTED = (Status.IN_REVIEW, Status.BLOCKED)
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """The task after the move, and the ids that became ready by it, best first."""
+    """The task after the move, the ids that became ready by it, best first, and what is known of the error that ended it."""
 
     task: Task
     unlocked: list[str] = field(default_factory=list[str])
+    known: "tuple[Found, ...]" = ()
 
 
 async def move(
@@ -81,6 +85,10 @@ async def move(
         await tx.alerts.resolve_alert("task_blocked", task.id)
     if task.status is Status.FAILED:
         await tx.alerts.resolve_alert("task_failed", task.id)
+    if to is Status.DONE and task.last_error is not None:
+        from wvo_mcp.orchestration import patterns  # most tasks succeed at once
+
+        await patterns.done(tx, task)
     if to is Status.CANCELLED or (to is Status.DONE and not leaving):  # who completes looks where it has a workspace
         await breaches.over(tx, task.id)
     given_up = to in (Status.CANCELLED, Status.FAILED) and task.lease_token > 0
@@ -216,17 +224,22 @@ async def complete(
 
 
 async def fail(tx: Transaction, task: Task, error: str, *, retry: bool) -> Moved:
-    """Another attempt with backoff while there are any left; otherwise failed, with an alert."""
+    """Another attempt with backoff while there are any left; otherwise failed, with an alert. What is known of the error
+    comes with it."""
+    from wvo_mcp.orchestration import patterns  # few attempts fail
+
+    known = await patterns.failed(tx, task, error)
     attempts = task.attempts + 1
     counted: dict[str, Any] = {"attempts": attempts, "last_error": error}
     if retry and attempts < task.max_attempts:
         retry_at = tx.now + timedelta(seconds=retry_delay_seconds(attempts))
         counted["not_before"] = retry_at
-        return await move(tx, task, Status.PENDING, "task.failed_attempt", counted, {"error": error})
+        moved = await move(tx, task, Status.PENDING, "task.failed_attempt", counted, {"error": error})
+        return replace(moved, known=tuple(known))
     moved = await move(tx, task, Status.FAILED, "task.failed", counted, {"error": error})
     message = f"{task.id} failed after {attempts} attempts: {error[:500]}"
     await tx.alerts.raise_alert("task_failed", "critical", task.id, message)
-    return moved
+    return replace(moved, known=tuple(known))
 
 
 async def expire(tx: Transaction, task: Task) -> Moved:

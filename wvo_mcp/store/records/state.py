@@ -42,6 +42,8 @@ _PAST = {
     "reviews": "asked_at answered_at",
     "orchestrations": "created_at updated_at",
     "access_tokens": "created_at last_used_at used_at revoked_at",
+    "error_patterns": "created_at used_at",
+    "pattern_uses": "at",
 }
 """Columns that tell when something happened: none can lie ahead of the true time."""
 _AHEAD = {
@@ -54,6 +56,7 @@ _AHEAD = {
     "reviews": "deadline",
     "leaders": "expires_at",
     "access_tokens": "expires_at",
+    "error_patterns": "kept_until",
     "alert_deliveries": "next_at",
     "provider_states": "resets_at",
     "breakers": "until probe_until",
