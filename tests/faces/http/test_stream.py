@@ -259,6 +259,7 @@ async def test_streams_end_when_the_server_is_about_to_and_no_more_begin(bench: 
         ("after=9999999999999999999999", {}, 400),
         ("", {"last-event-id": "x"}, 400),
         ("page=https%3A%2F%2Fevil.example%2F", {}, 404),
+        ("page=%2F%2F[", {}, 404),
     ],
 )
 async def test_what_cannot_be_streamed_is_said(bench: Bench, query: str, headers: dict[str, str], status: int) -> None:

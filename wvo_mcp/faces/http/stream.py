@@ -205,7 +205,10 @@ class Streams:
 
     def _named(self, address: str) -> tuple[Page, dict[str, str], dict[str, str]]:
         """Raises NotFound."""
-        parts = urlsplit(address)
+        try:
+            parts = urlsplit(address)
+        except ValueError:  # the brackets of a host that is none
+            raise no_page(address) from None
         if parts.scheme or parts.netloc:
             raise no_page(address)
         for page in self._pages.pages:
