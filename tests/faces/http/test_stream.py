@@ -362,3 +362,12 @@ async def test_many_that_ask_at_once_take_no_more_than_their_share_either(
 
 def test_who_shows_nothing_leaves_some_of_all_streams_to_others() -> None:
     assert access.most_streams(OPERATOR) < access.most_streams(READER) < stream.MOST
+
+
+async def test_tabs_of_one_page_are_sent_the_controls_of_their_own_role(bench: Bench) -> None:
+    await bench.create(a_task("T1"))
+    viewer, agent = (Principal(role.name, role, Via.SESSION, role.name, CSRF) for role in (Role.VIEWER, Role.AGENT))
+    async with running(bench) as site, streaming(site, "/stream?page=%2Ftasks%2FT1", agent) as first:
+        assert "/do/update_task" in (await first.next("message"))["data"]
+        async with streaming(site, "/stream?page=%2Ftasks%2FT1", viewer) as second:
+            assert "/do/update_task" not in (await second.next("message"))["data"]

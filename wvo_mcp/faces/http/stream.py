@@ -218,7 +218,7 @@ class Streams:
         raise no_page(address)
 
     async def _regions(self, page: Page, visit: Visit, address: str, root: str, has: str | None) -> AsyncGenerator[str]:
-        key = (address, root, int(visit.caller.role))
+        key = (address, root, int(visit.principal.role))
         view = self._views.setdefault(key, View(self._pages, page, visit, root))
         view.tabs += 1
         shown: Picture | None = None
