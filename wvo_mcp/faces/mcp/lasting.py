@@ -1,7 +1,7 @@
-"""Streams of `/mcp` last no longer than what admitted them, and nobody has all of them."""
+"""Streams of `/mcp` last no longer than what admitted them, and nobody has all of them, nor all sessions."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 
 import anyio
@@ -10,6 +10,10 @@ from anyio.abc import TaskGroup
 from wvo_mcp.domain.access import MOST_EACH, Principal, Via
 from wvo_mcp.errors import StoreBusy, WvoError
 
+SESSIONS_EACH = 1_000
+"""Open at once, of one who has signed in: the SDK knows only how many there are in all, and they rest for hours."""
+SESSIONS_HERE = 5_000
+"""Of all who show nothing, from this machine."""
 LOOK_SECONDS = 15.0
 """How often it is asked whether what admitted a stream still does so."""
 
@@ -20,7 +24,24 @@ class Lasting:
         self._most_here = most_here
         self._open = Counter[str]()
         """By whose share they take."""
+        self._opening = Counter[str]()
         self.holds: Callable[[Principal], Awaitable[bool]] = _always
+
+    @contextmanager
+    def session(self, principal: Principal, known: Iterable[Principal]) -> Generator[None]:
+        """While one is opened; `known` are those of the open ones. Raises StoreBusy."""
+        share = principal.share
+        most = SESSIONS_HERE if principal.via is Via.LOOPBACK else SESSIONS_EACH
+        if self._opening[share] + sum(one.share == share for one in known) >= most:
+            hint = "End some (DELETE), or try again: those that rest are forgotten."
+            raise StoreBusy(f"{most} MCP sessions of yours are open: no more are served.", hint=hint)
+        self._opening[share] += 1  # so that many at once are not all let in
+        try:
+            yield
+        finally:
+            self._opening[share] -= 1
+            if not self._opening[share]:
+                del self._opening[share]
 
     @contextmanager
     def stream(self, tasks: TaskGroup, principal: Principal, end: Callable[[], None]) -> Generator[None]:
