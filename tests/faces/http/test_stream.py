@@ -371,3 +371,17 @@ async def test_tabs_of_one_page_are_sent_the_controls_of_their_own_role(bench: B
         assert "/do/update_task" in (await first.next("message"))["data"]
         async with streaming(site, "/stream?page=%2Ftasks%2FT1", viewer) as second:
             assert "/do/update_task" not in (await second.next("message"))["data"]
+
+
+async def test_programs_that_know_more_than_a_restored_store_are_sent_what_follows_the_restore(bench: Bench) -> None:
+    await bench.create(a_task("T1"))
+    await bench.write(lambda tx: tx.events.append("store.restored", None, {"backup": "b"}))
+    restored = await last_of(bench)
+    await bench.create(a_task("T2"))
+    back = {"last-event-id": str(restored + 1_000)}
+    async with running(bench) as site, streaming(site, "/stream", headers=back) as tab:
+        assert (await tab.next("reset", patience=5.0))["id"] == str(restored - 1)
+        seqs = await events_until(tab, await last_of(bench))
+        assert seqs[0] == restored
+        await bench.create(a_task("T3"))
+        assert "T3" in (await tab.next("event"))["data"]

@@ -24,7 +24,8 @@ from wvo_mcp.faces.http.pages.rendering import Picture, difference, digest, pers
 from wvo_mcp.faces.http.pages.serving import Pages
 from wvo_mcp.operations import ALL
 from wvo_mcp.operations.results import compact, defect, payload
-from wvo_mcp.ports import WatchedStore
+from wvo_mcp.orchestration.hourly import RESTORED
+from wvo_mcp.ports import Transaction, WatchedStore
 
 Row = dict[str, Any]
 Holds = Callable[[Principal], Awaitable[bool]]
@@ -262,6 +263,8 @@ class Streams:
                     yield f"event: problem\ndata: {compact(payload(error))}\n\n"
                     break
                 after, more = page["next_after"], page["more"]
+                if "reset" in page:
+                    yield f"id: {after}\nevent: reset\ndata: {after}\n\n"
                 yield "".join(f"id: {one['seq']}\nevent: event\ndata: {compact(one)}\n\n" for one in page["events"])
             await anyio.sleep(BREATH_SECONDS)
 
@@ -271,6 +274,8 @@ class Streams:
             if found is None:
                 generation = self._generation
                 found = await ALL["events"](self._pages.services, caller, {"after": after, "limit": _PAGE})
+                if not found["events"]:
+                    found = await self._store.read(caller, partial(_gone_back, after=after)) or found
                 if generation == self._generation:
                     self._events[after] = found
                     while len(self._events) > _PAGES_KEPT:
@@ -296,6 +301,15 @@ class Streams:
             if anyio.current_time() - said >= HEARTBEAT_SECONDS:
                 said = anyio.current_time()
                 yield None
+
+
+async def _gone_back(tx: Transaction, after: int) -> Row | None:
+    """Of a store that was restored and is not as far again: nothing, and that its own events go on behind the restore."""
+    last = await tx.events.last_seq()
+    if last >= after:
+        return None
+    restored = await tx.events.of_kinds({RESTORED}, 1)
+    return {"events": [], "next_after": restored[0].seq - 1 if restored else last, "more": True, "reset": True}
 
 
 class _Stream(Response):
