@@ -1,7 +1,8 @@
 """Streams of /mcp end with what admitted them, and nobody has all of them."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -10,6 +11,7 @@ import pytest
 from tests.faces.mcp.over_http import AGENT, ERAS, HELLO, LEGACY, MODERN, OTHER, as_, modern, opened, serving
 from tests.support.bench import Bench
 from wvo_mcp.domain.access import Principal
+from wvo_mcp.errors import StoreBusy
 from wvo_mcp.faces.mcp import lasting
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("DASH-5")]
@@ -104,3 +106,16 @@ async def test_many_that_open_sessions_at_once_have_no_more_than_their_share(
                 group.start_soon(ask)
         assert statuses.count(200) <= 3
         assert {*statuses} == {200, 503}
+
+
+async def test_there_is_a_most_of_all_streams_however_many_share_them() -> None:
+    streams = lasting.Lasting(4)
+    async with anyio.create_task_group() as tasks:
+        with ExitStack() as open_ones:
+            for number in range(4):
+                who = replace(AGENT, key_id=f"k-{number}")
+                open_ones.enter_context(streams.stream(tasks, who, lambda: None))
+            with pytest.raises(StoreBusy, match="4 streams are open"), streams.stream(tasks, OTHER, lambda: None):
+                pass
+        with streams.stream(tasks, OTHER, lambda: None):
+            pass

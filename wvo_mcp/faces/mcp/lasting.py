@@ -19,9 +19,9 @@ LOOK_SECONDS = 15.0
 
 
 class Lasting:
-    def __init__(self, most_here: int) -> None:
-        """`most_here`: for all who show nothing, from this machine."""
-        self._most_here = most_here
+    def __init__(self, most: int) -> None:
+        """`most`: of both kinds, whatever the SDK counts. Half of them are for all who show nothing, from this machine."""
+        self._most, self._most_here = most, most // 2
         self._open = Counter[str]()
         """By whose share they take."""
         self._opening = Counter[str]()
@@ -49,6 +49,8 @@ class Lasting:
         most = self._most_here if principal.via is Via.LOOPBACK else MOST_EACH
         if self._open[principal.share] >= most:
             raise StoreBusy(f"{most} streams of yours are open: no more are served.", hint="Close one, or try again.")
+        if self._open.total() >= self._most:
+            raise StoreBusy(f"{self._most} streams are open: no more are served.", hint="Try again.")
         self._open[principal.share] += 1
         watching = anyio.CancelScope()
         tasks.start_soon(self._watch, principal, end, watching)

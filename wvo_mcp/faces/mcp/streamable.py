@@ -119,7 +119,7 @@ class StreamableHttp:
         self._services = services
         self._faces: dict[frozenset[str], Face] = {}
         self.counted: Callable[[str, str, float], None] = lambda tool, outcome, seconds: None
-        self.lasting = Lasting(_MAX_SUBSCRIPTIONS // 2)
+        self.lasting = Lasting(_MAX_SUBSCRIPTIONS)
         self.updates = Updates(self._store, identify(LOOPBACK, None, None, None))
         self.listener = ListenHandler(self.updates, max_subscriptions=_MAX_SUBSCRIPTIONS)
         handlers = _Handlers(self, self.face(toolsets))
