@@ -373,7 +373,7 @@ async def test_tabs_of_one_page_are_sent_the_controls_of_their_own_role(bench: B
             assert "/do/update_task" not in (await second.next("message"))["data"]
 
 
-async def test_programs_that_know_more_than_a_restored_store_are_sent_what_follows_the_restore(bench: Bench) -> None:
+async def test_programs_that_know_more_than_a_restored_store_begin_with_the_restore(bench: Bench) -> None:
     await bench.create(a_task("T1"))
     await bench.write(lambda tx: tx.events.append("store.restored", None, {"backup": "b"}))
     restored = await last_of(bench)

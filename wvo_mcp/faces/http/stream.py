@@ -24,8 +24,8 @@ from wvo_mcp.faces.http.pages.rendering import Picture, difference, digest, pers
 from wvo_mcp.faces.http.pages.serving import Pages
 from wvo_mcp.operations import ALL
 from wvo_mcp.operations.results import compact, defect, payload
-from wvo_mcp.orchestration.hourly import RESTORED
-from wvo_mcp.ports import Transaction, WatchedStore
+from wvo_mcp.orchestration.restored import gone_back
+from wvo_mcp.ports import WatchedStore
 
 Row = dict[str, Any]
 Holds = Callable[[Principal], Awaitable[bool]]
@@ -270,12 +270,13 @@ class Streams:
 
     async def _after(self, caller: Caller, after: int) -> Row:
         async with self._reading:
-            found = self._events.get(after)
+            found: Row | None = self._events.get(after)
             if found is None:
                 generation = self._generation
                 found = await ALL["events"](self._pages.services, caller, {"after": after, "limit": _PAGE})
-                if not found["events"]:
-                    found = await self._store.read(caller, partial(_gone_back, after=after)) or found
+                back = None if found["events"] else await self._store.read(caller, partial(gone_back, after=after))
+                if back is not None:
+                    found = Row(events=[], next_after=back, more=True, reset=True)
                 if generation == self._generation:
                     self._events[after] = found
                     while len(self._events) > _PAGES_KEPT:
@@ -301,15 +302,6 @@ class Streams:
             if anyio.current_time() - said >= HEARTBEAT_SECONDS:
                 said = anyio.current_time()
                 yield None
-
-
-async def _gone_back(tx: Transaction, after: int) -> Row | None:
-    """Of a store that was restored and is not as far again: nothing, and that its own events go on behind the restore."""
-    last = await tx.events.last_seq()
-    if last >= after:
-        return None
-    restored = await tx.events.of_kinds({RESTORED}, 1)
-    return {"events": [], "next_after": restored[0].seq - 1 if restored else last, "more": True, "reset": True}
 
 
 class _Stream(Response):
