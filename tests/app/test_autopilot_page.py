@@ -77,7 +77,8 @@ async def test_the_page_shows_the_worker_and_a_person_stops_it_there(shop: Calla
         (shown,) = (await browser.get("/workers.json")).json()["workers"]
         assert (shown["worker_id"], shown["task_id"]) == ("w-1", "A")
 
-        form = {"worker_id": "w-1", "reason": "not now", "csrf": _csrf(browser), "confirmed": "yes", "seen": "9999"}
+        seen = str((await _events(run))[-1].seq)
+        form = {"worker_id": "w-1", "reason": "not now", "csrf": _csrf(browser), "confirmed": "yes", "seen": seen}
         asked = await browser.post("/do/worker_stop", data=form)
         assert asked.status_code in (200, 303), asked.text
 

@@ -21,10 +21,9 @@ from wvo_mcp.faces.http.access import Access
 from wvo_mcp.faces.http.site import Site
 from wvo_mcp.operations import Container
 from wvo_mcp.orchestration.health.loop import HealthLoop
+from wvo_mcp.ports import WatchedStore
 
 CSRF = "a-token-of-the-session"
-NEWEST = "9" * 9
-"""What a page sends that knows all that has happened."""
 READER = LOOPBACK_READER
 """Who shows nothing, from this machine."""
 OPERATOR = Principal("olga", Role.OPERATOR, Via.SESSION, "s-1", CSRF)
@@ -89,8 +88,9 @@ async def client_of(site: Site, principal: Principal = READER) -> AsyncGenerator
 class Visitor:
     """Reads pages, and uses their controls."""
 
-    def __init__(self, client: httpx2.AsyncClient) -> None:
+    def __init__(self, client: httpx2.AsyncClient, services: Container) -> None:
         self._client = client
+        self._store = services.get(WatchedStore)
 
     async def get(self, address: str) -> httpx2.Response:
         return await self._client.get(address)
@@ -106,7 +106,9 @@ class Visitor:
         return answer.json()
 
     async def do(self, operation: str, **fields: Any) -> httpx2.Response:
-        form: Mapping[str, Any] = {"csrf": CSRF, "back": "/", "seen": NEWEST, **fields}
+        """As a page that knows all that has happened."""
+        seen = await self._store.read(caller_of(READER), lambda tx: tx.events.last_seq())
+        form: Mapping[str, Any] = {"csrf": CSRF, "back": "/", "seen": str(seen), **fields}
         return await self._client.post(f"/do/{operation}", data=form)
 
 
@@ -115,7 +117,7 @@ async def visited(services: Container, role: Role = Role.OPERATOR) -> AsyncGener
     """Who has signed in with this role; a viewer has not."""
     principal = READER if role is Role.VIEWER else a_visitor(role)
     async with client_of(site_over(services), principal) as client:
-        yield Visitor(client)
+        yield Visitor(client, services)
 
 
 def controls(html: str) -> list[str]:

@@ -242,6 +242,15 @@ def test_what_is_of_no_project_is_guarded_as_they_are(two: Two, path: str) -> No
         assert client.post(path).status_code in (307, 404, 405)
 
 
+@pytest.mark.parametrize("path", ["/", "/index.json", "/health", "/nothing"])
+def test_a_token_has_no_place_in_an_address_of_no_project_either(two: Two, path: str) -> None:
+    token = two.tokens["a", "admin"]
+    with two.client() as client:
+        refused = client.get(f"{path}?token={token}")
+    assert refused.status_code == 400, refused.text
+    assert f"wvo-mcp token revoke {token.split('_')[1]}" in refused.text
+
+
 def test_sigterm_ends_all_of_them_within_seconds(tmp_path: Path) -> None:
     roots = {name: tmp_path / name for name in ("x", "y", "z.1")}
     for root in roots.values():

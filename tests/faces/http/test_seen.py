@@ -225,3 +225,15 @@ async def test_another_budget_and_another_worker_are_no_reason(bench: Bench) -> 
     async with visiting(bench, ADMIN) as client:
         assert (await do(client, "budget_raise", seen=old, **fields)).status_code == 303
     assert ANN.agent_id not in str(await bench.sql("SELECT by_agent FROM budget_raises"))
+
+
+@pytest.mark.parametrize("fields", [{}, {"seen_task": "T1", "task_id": "T1"}])
+async def test_a_page_that_knew_more_than_the_restored_store_does_nothing(bench: Bench, fields: dict[str, str]) -> None:
+    await bench.create(a_task("T1"))
+    before = await last(bench)
+
+    async with visiting(bench, ADMIN) as client:
+        refused = await do(client, "cancel" if fields else "pause", seen=before + 1, **fields)
+        assert (refused.status_code, "Nothing was done." in refused.text) == (409, True)
+        assert await last(bench) == before
+        assert (await do(client, "cancel" if fields else "pause", seen=before, **fields)).status_code == 303

@@ -259,6 +259,7 @@ async def test_streams_end_when_the_server_is_about_to_and_no_more_begin(bench: 
         ("after=9999999999999999999999", {}, 400),
         ("", {"last-event-id": "x"}, 400),
         ("page=https%3A%2F%2Fevil.example%2F", {}, 404),
+        ("page=%2F%2F[", {}, 404),
     ],
 )
 async def test_what_cannot_be_streamed_is_said(bench: Bench, query: str, headers: dict[str, str], status: int) -> None:
@@ -361,3 +362,26 @@ async def test_many_that_ask_at_once_take_no_more_than_their_share_either(
 
 def test_who_shows_nothing_leaves_some_of_all_streams_to_others() -> None:
     assert access.most_streams(OPERATOR) < access.most_streams(READER) < stream.MOST
+
+
+async def test_tabs_of_one_page_are_sent_the_controls_of_their_own_role(bench: Bench) -> None:
+    await bench.create(a_task("T1"))
+    viewer, agent = (Principal(role.name, role, Via.SESSION, role.name, CSRF) for role in (Role.VIEWER, Role.AGENT))
+    async with running(bench) as site, streaming(site, "/stream?page=%2Ftasks%2FT1", agent) as first:
+        assert "/do/update_task" in (await first.next("message"))["data"]
+        async with streaming(site, "/stream?page=%2Ftasks%2FT1", viewer) as second:
+            assert "/do/update_task" not in (await second.next("message"))["data"]
+
+
+async def test_programs_that_know_more_than_a_restored_store_begin_with_the_restore(bench: Bench) -> None:
+    await bench.create(a_task("T1"))
+    await bench.write(lambda tx: tx.events.append("store.restored", None, {"backup": "b"}))
+    restored = await last_of(bench)
+    await bench.create(a_task("T2"))
+    back = {"last-event-id": str(restored + 1_000)}
+    async with running(bench) as site, streaming(site, "/stream", headers=back) as tab:
+        assert (await tab.next("reset", patience=5.0))["id"] == str(restored - 1)
+        seqs = await events_until(tab, await last_of(bench))
+        assert seqs[0] == restored
+        await bench.create(a_task("T3"))
+        assert "T3" in (await tab.next("event"))["data"]

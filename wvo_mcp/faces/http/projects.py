@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wvo_mcp.errors import WvoError
 from wvo_mcp.faces.http.access.login import METADATA
+from wvo_mcp.faces.http.access.middleware import check_address
 from wvo_mcp.faces.http.api import wrong_method
 from wvo_mcp.faces.http.guard import Guard, answer, no_page, shown
 from wvo_mcp.faces.http.pages.rendering import environment
@@ -80,12 +81,21 @@ class _Outside:
     """Guards what belongs to no project; each project guards itself."""
 
     def __init__(self, app: ASGIApp, names: frozenset[str], hosts: frozenset[str]) -> None:
-        self._app, self._names, self._guarded = app, names, Guard(app, hosts=hosts)
+        self._app, self._names, self._guarded = app, names, Guard(self._checked, hosts=hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         parts: list[str] = scope["path"].split("/", 3) if scope["type"] == "http" else []
         inside = len(parts) == 4 and parts[:2] == ["", "p"] and parts[2] in self._names
         await (self._app if inside else self._guarded)(scope, receive, send)
+
+    async def _checked(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            if scope["type"] == "http":
+                check_address(scope)
+        except WvoError as error:
+            await answer(error)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 async def _all(asked: Mapping[str, Callable[[], Awaitable[T]]]) -> dict[str, T]:

@@ -66,6 +66,7 @@ def still_as_seen(operation: str, field_of: Callable[[str], str | None]) -> Prec
 
 async def _task_as_seen(tx: Transaction, task_id: str, seen: int) -> None:
     """Raises Conflict: something has happened to the task that the person could not have seen. Signs of life are nothing."""
+    await _check_same_store(tx, seen)
     found, more = seen, True
     while more:
         events = await tx.events.after(found, LOOKED_AT, task_id, None)
@@ -78,6 +79,7 @@ async def _task_as_seen(tx: Transaction, task_id: str, seen: int) -> None:
 
 async def _watched_as_seen(tx: Transaction, watched: Watched, same: Mapping[str, str], seen: int) -> None:
     """Raises Conflict. A page that is older than so many events of these kinds is too old to act at all."""
+    await _check_same_store(tx, seen)
     before: int | None = None
     for _ in range(_MOST // LOOKED_AT):
         events = await tx.events.of_kinds(watched.kinds, LOOKED_AT, None, before)
@@ -89,6 +91,16 @@ async def _watched_as_seen(tx: Transaction, watched: Watched, same: Mapping[str,
             return
         before = newer[-1].seq
     raise Conflict("This page is too old to act on. Nothing was done.", hint="Reload it, and decide then.", seen=seen)
+
+
+async def _check_same_store(tx: Transaction, seen: int) -> None:
+    """Raises Conflict: an earlier store took the place of the one that the page shows, and numbers began again."""
+    if seen > await tx.events.last_seq():
+        raise Conflict(
+            "The store was restored since this page was read. Nothing was done.",
+            hint="Look at it again, and decide then.",
+            seen=seen,
+        )
 
 
 def _changed(what: str, event: Event, seen: int) -> Conflict:

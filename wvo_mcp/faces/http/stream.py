@@ -24,6 +24,7 @@ from wvo_mcp.faces.http.pages.rendering import Picture, difference, digest, pers
 from wvo_mcp.faces.http.pages.serving import Pages
 from wvo_mcp.operations import ALL
 from wvo_mcp.operations.results import compact, defect, payload
+from wvo_mcp.orchestration.restored import gone_back
 from wvo_mcp.ports import WatchedStore
 
 Row = dict[str, Any]
@@ -205,7 +206,10 @@ class Streams:
 
     def _named(self, address: str) -> tuple[Page, dict[str, str], dict[str, str]]:
         """Raises NotFound."""
-        parts = urlsplit(address)
+        try:
+            parts = urlsplit(address)
+        except ValueError:  # the brackets of a host that is none
+            raise no_page(address) from None
         if parts.scheme or parts.netloc:
             raise no_page(address)
         for page in self._pages.pages:
@@ -215,7 +219,7 @@ class Streams:
         raise no_page(address)
 
     async def _regions(self, page: Page, visit: Visit, address: str, root: str, has: str | None) -> AsyncGenerator[str]:
-        key = (address, root, int(visit.caller.role))
+        key = (address, root, int(visit.principal.role))
         view = self._views.setdefault(key, View(self._pages, page, visit, root))
         view.tabs += 1
         shown: Picture | None = None
@@ -259,15 +263,20 @@ class Streams:
                     yield f"event: problem\ndata: {compact(payload(error))}\n\n"
                     break
                 after, more = page["next_after"], page["more"]
+                if "reset" in page:
+                    yield f"id: {after}\nevent: reset\ndata: {after}\n\n"
                 yield "".join(f"id: {one['seq']}\nevent: event\ndata: {compact(one)}\n\n" for one in page["events"])
             await anyio.sleep(BREATH_SECONDS)
 
     async def _after(self, caller: Caller, after: int) -> Row:
         async with self._reading:
-            found = self._events.get(after)
+            found: Row | None = self._events.get(after)
             if found is None:
                 generation = self._generation
                 found = await ALL["events"](self._pages.services, caller, {"after": after, "limit": _PAGE})
+                back = None if found["events"] else await self._store.read(caller, partial(gone_back, after=after))
+                if back is not None:
+                    found = Row(events=[], next_after=back, more=True, reset=True)
                 if generation == self._generation:
                     self._events[after] = found
                     while len(self._events) > _PAGES_KEPT:

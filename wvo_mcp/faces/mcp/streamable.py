@@ -73,6 +73,8 @@ class _Asked:
     session_id: str | None
     """Of a session of the older protocols."""
     ports: tuple[int, int] | None
+    opens: bool
+    """A session: nothing else can be asked without one in the older protocols."""
     client: str | None = None
     caller: Caller | None = None
     wrote: bool = False
@@ -117,7 +119,7 @@ class StreamableHttp:
         self._services = services
         self._faces: dict[frozenset[str], Face] = {}
         self.counted: Callable[[str, str, float], None] = lambda tool, outcome, seconds: None
-        self.lasting = Lasting(_MAX_SUBSCRIPTIONS // 2)
+        self.lasting = Lasting(_MAX_SUBSCRIPTIONS)
         self.updates = Updates(self._store, identify(LOOPBACK, None, None, None))
         self.listener = ListenHandler(self.updates, max_subscriptions=_MAX_SUBSCRIPTIONS)
         handlers = _Handlers(self, self.face(toolsets))
@@ -151,7 +153,9 @@ class StreamableHttp:
         asked = scope[_ASKED] = self._asked(scope)
         session, send = self._sessions.get(asked.session_id or ""), self._noted(asked, scope["method"], send)
         if session is None:
-            await self._manager.asgi_app(scope, receive, send)
+            known = (one.opened.principal for one in self._sessions.values())
+            with self.lasting.session(asked.principal, known) if asked.opens else nullcontext():
+                await self._manager.asgi_app(scope, receive, send)
             return
         session.busy += 1
         try:
@@ -195,7 +199,7 @@ class StreamableHttp:
                 )
         theirs, ours = scope.get("client"), scope.get("server")
         ports = None if theirs is None or ours is None else (theirs[1], ours[1])
-        return _Asked(principal, agent_id, toolsets, session_id, ports)
+        return _Asked(principal, agent_id, toolsets, session_id, ports, older and session_id is None)
 
     def _noted(self, asked: _Asked, method: str, send: Send) -> Send:
         """Knows sessions from before the answer that opens them until before the one that ends them."""

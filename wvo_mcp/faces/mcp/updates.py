@@ -18,6 +18,7 @@ from wvo_mcp.domain.event import Event
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import WvoError
 from wvo_mcp.faces.mcp.resources import STATUS
+from wvo_mcp.orchestration.restored import gone_back
 from wvo_mcp.ports import Store, Transaction, WatchedStore
 
 logger = logging.getLogger(__name__)
@@ -65,15 +66,19 @@ class Updates(InMemorySubscriptionBus):
         self.following.set()
         while self._wanted:
             await self._store.wait_for_change(_LOOK_SECONDS)
-            events = await store.read(self._caller, partial(_after, seen=seen))
+            events, seen = await store.read(self._caller, partial(after, seen=seen))
             for uri in {uri: None for event in events for uri in _uris(event)}:
                 await self.publish(ResourceUpdated(uri=uri))
-            seen = events[-1].seq if events else seen
             await anyio.sleep(_BREATH_SECONDS)
 
 
-async def _after(tx: Transaction, seen: int) -> list[Event]:
-    return await tx.events.after(seen, _PAGE, None, None)
+async def after(tx: Transaction, seen: int) -> tuple[list[Event], int]:
+    """What follows, and up to where that is; also of a store that was restored meanwhile."""
+    events = await tx.events.after(seen, _PAGE, None, None)
+    back = None if events else await gone_back(tx, seen)
+    if back is not None:
+        seen, events = back, await tx.events.after(back, _PAGE, None, None)
+    return events, events[-1].seq if events else seen
 
 
 def _uris(event: Event) -> list[str]:

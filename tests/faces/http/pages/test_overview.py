@@ -83,9 +83,10 @@ async def test_what_is_decided_on_the_page_is_no_need_any_more(
 ) -> None:
     await everything(bench)
     before = (await bench.call("attention", OWNER))["needs_count"]
+    form = {"csrf": CSRF, "back": "/", "seen": str(await bench.read(lambda tx: tx.events.last_seq())), **fields}
 
     async with visiting(bench, OPERATOR) as client:
-        answer = await client.post(f"/do/{operation}", data={"csrf": CSRF, "back": "/", "seen": "999", **fields})
+        answer = await client.post(f"/do/{operation}", data=form)
 
     assert answer.status_code == 303, answer.text
     assert (await bench.call("attention", OWNER))["needs_count"] < before

@@ -53,7 +53,7 @@ class Access:
     async def _find(self, scope: Scope) -> tuple[Principal | None, AccessKey | None]:
         """The principal, with the row that admitted it. None where nobody has to be anybody. Raises NotAdmitted, Forbidden,
         Refused."""
-        _check_address(scope)
+        check_address(scope)
         headers = Headers(scope=scope)
         peer = scope["client"][0] if scope.get("client") else ""
         shown = headers.getlist("authorization")
@@ -102,8 +102,8 @@ def _among(path: str, places: tuple[str, ...]) -> bool:
     return any(path == place or (place.endswith("/") and path.startswith(place)) for place in places)
 
 
-def _check_address(scope: Scope) -> None:
-    """Raises Refused."""
+def check_address(scope: Scope) -> None:
+    """Raises Refused for one with a token in it."""
     query = scope.get("query_string", b"").decode("latin-1")
     found = IN_ADDRESS.findall(f"{scope['path']}?{query}&{unquote_plus(query)}")
     if found:
