@@ -19,7 +19,6 @@ from typing import Any
 import anyio
 
 from tests.support.databases import looked_at
-from tests.support.scale import sized
 from tests.support.workspace import REPOSITORY
 from wvo_mcp.domain.autopilot import AutopilotOptions
 from wvo_mcp.domain.providers.trust import parts_of
@@ -43,7 +42,7 @@ providers:
       high: {model: script, cost: {input: 1, output: 2}}
 """
 Step = Mapping[str, Any]
-SECONDS = float(sized(full=900, short=300))
+SECONDS = 900.0
 life = importlib.import_module("wvo_mcp.app.autopilot")  # its package has a function of this name
 
 
