@@ -57,7 +57,7 @@ def test_a_person_pauses_by_a_dialog_and_resumes(shop: Shop, opened: Opened) -> 
     tab = _live(opened(shop.at("/"), who=shop.signed_in("ann")))
 
     tab.get_by_role("button", name="Pause now").click()
-    tab.locator("#ask").get_by_role("button", name="Cancel").click()
+    tab.locator("#ask").get_by_role("button", name="Go back").click()
     tab.locator("#ask").wait_for(state="hidden")
     tab.get_by_role("button", name="Pause now").click()
     _confirmed(tab)
