@@ -1,7 +1,7 @@
 """What people do on pages, by mouse and by keyboard, alone and two at once, and on a page that is older than the state."""
 
 import pytest
-from playwright.sync_api import Locator
+from playwright.sync_api import Locator, expect
 from playwright.sync_api import Page as Tab
 
 from tests.browser import hands
@@ -138,7 +138,7 @@ def test_the_slider_goes_through_the_checkpoints_by_keys(shop: Shop, opened: Ope
         tab.keyboard.press("ArrowLeft")
         tab.wait_for_url(f"**/files?checkpoint={number}")
         tab.get_by_role("heading", name=f"Checkpoint {number}").wait_for()
-        assert slider.evaluate("(one) => one === document.activeElement")
+        expect(slider).to_be_focused()
         assert tab.locator(".slider output").inner_text().startswith(f"{number} ")
         assert f"+{number - 1} <img" in tab.locator(".diff").inner_text()
 
