@@ -1,7 +1,7 @@
 """What people do on pages, by mouse and by keyboard, alone and two at once, and on a page that is older than the state."""
 
 import pytest
-from playwright.sync_api import Locator
+from playwright.sync_api import Locator, expect
 from playwright.sync_api import Page as Tab
 
 from tests.browser import hands
@@ -57,7 +57,7 @@ def test_a_person_pauses_by_a_dialog_and_resumes(shop: Shop, opened: Opened) -> 
     tab = _live(opened(shop.at("/"), who=shop.signed_in("ann")))
 
     tab.get_by_role("button", name="Pause now").click()
-    tab.locator("#ask").get_by_role("button", name="Cancel").click()
+    tab.locator("#ask").get_by_role("button", name="Go back").click()
     tab.locator("#ask").wait_for(state="hidden")
     tab.get_by_role("button", name="Pause now").click()
     _confirmed(tab)
@@ -138,7 +138,7 @@ def test_the_slider_goes_through_the_checkpoints_by_keys(shop: Shop, opened: Ope
         tab.keyboard.press("ArrowLeft")
         tab.wait_for_url(f"**/files?checkpoint={number}")
         tab.get_by_role("heading", name=f"Checkpoint {number}").wait_for()
-        assert slider.evaluate("(one) => one === document.activeElement")
+        expect(slider).to_be_focused()
         assert tab.locator(".slider output").inner_text().startswith(f"{number} ")
         assert f"+{number - 1} <img" in tab.locator(".diff").inner_text()
 

@@ -27,7 +27,7 @@ async def test_a_task_that_waits_names_what_it_waits_for_and_what_will_never_com
 
     assert (waits["reason"], waits["waiting_for"]) == ("dependencies", ["A"])
     assert waits["sentence"] == "It waits for A (failed)."
-    assert failed["sentence"] == "It failed after 1 of 1 attempts: no such file"
+    assert failed["sentence"] == "It failed after 1 of 1 attempt: no such file"
     assert (await why(bench, "C"))["reason"] == "ready"
 
 
@@ -83,7 +83,10 @@ async def test_a_ready_task_says_that_work_is_paused_or_that_enough_is_begun(ben
     paused = await why(bench, "T2")
     await bench.call("stop", OWNER)
 
-    assert (full["reason"], full["sentence"]) == ("wip_limit", "1 of 1 tasks are in progress: no more are begun.")
+    assert (full["reason"], full["sentence"]) == (
+        "wip_limit",
+        "WIP limit reached: 1 of 1 tasks in progress (store-wide).",
+    )
     assert (paused["reason"], paused["sentence"]) == ("paused", "Work is paused: lunch.")
     assert (await why(bench, "T2"))["sentence"] == "Work is stopped: lunch."
 

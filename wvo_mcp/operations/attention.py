@@ -38,6 +38,7 @@ from wvo_mcp.ports.providers import Providers
 from wvo_mcp.ports.reviews import Commits
 
 _TEXT = 1_500
+_ASKED = 50
 _TAIL = 2_000
 _DIFF = 14_000
 _IDLE = 10
@@ -207,6 +208,7 @@ class ReviewSaid(Output):
 
 class ApprovalShown(Output):
     approval: ApprovalLine = Field(description="With all that is asked.")
+    why: OrNull = Field(default=None, description="The reason that its agent gave.")
     entry_id: str | None = Field(default=None, description="Submission that waits for it.")
     commit: str | None = None
     files: Annotated[list[str], first(100)] = Field(default=[], description="That the commit changes.")
@@ -229,7 +231,7 @@ async def approval_show(
         if approval.kind is ApprovalKind.BUDGET:
             return ApprovalShown(approval=line, budget=await _budget(tx, approval, providers)), None
         if approval.kind is not ApprovalKind.MERGE or approval.task_id is None:
-            return ApprovalShown(approval=line), None
+            return ApprovalShown(approval=line, why=await _why(tx, approval)), None
         return await _merge(tx, approval, line)
 
     shown, base = await store.read(ctx.caller, read)
@@ -239,6 +241,13 @@ async def approval_show(
     if found is None:
         return shown
     return shown.model_copy(update={"diff": found.text, "files": list(found.files)[:100], "cut": found.cut})
+
+
+async def _why(tx: Transaction, approval: Approval) -> str | None:
+    for event in await tx.events.of_kinds(("approval.asked",), _ASKED, approval.task_id):
+        if event.data.get("approval_id") == approval.approval_id:
+            return event.data.get("why")
+    return None
 
 
 async def _merge(tx: Transaction, approval: Approval, line: ApprovalLine) -> tuple[ApprovalShown, str | None]:

@@ -56,7 +56,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Landed:
-    """`commit` is in the target. `note`: for a person, such as a checkout that was moved along. `pull_request`: its address;
+    """`commit` is in the target. `note`: for a person, such as a checkout that was updated. `pull_request`: its address;
     `onto`: what the work was put on where that is not the candidate's tip, as where people merge."""
 
     commit: str

@@ -50,7 +50,7 @@ def refused(field: Field, candidate: Candidate, *words: str) -> NotNow:
 def test_a_checkout_of_the_target_moves_along(field: Field, candidate: Candidate) -> None:
     found = landed(field, candidate)
 
-    assert (found.commit, found.note) == (candidate.commit, f"{field.root} moved along")
+    assert (found.commit, found.note) == (candidate.commit, f"checkout updated: {field.root}")
     assert field.git("rev-parse", "main") == candidate.commit
     assert field.git("status", "--porcelain") == ""
     assert (field.root / "deep/er/x.py").read_text() == "x\n"

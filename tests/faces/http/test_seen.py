@@ -139,6 +139,7 @@ async def test_a_page_that_is_older_than_what_it_acts_on_does_nothing(bench: Ben
         refused = await do(client, case.operation, seen=old, **fields)
         assert refused.status_code == 409, refused.text
         assert "It has changed" in refused.text and "Nothing was done." in refused.text
+        assert "Overview</a>" in refused.text
         assert await state(bench) == before
         if case.meanwhile is not _is_over:
             assert (await do(client, case.operation, seen=await last(bench), **fields)).status_code == 303

@@ -70,7 +70,7 @@ def landed_here(common: Common, target: str, candidate: Candidate, why: str) -> 
         if now != candidate.tip:
             raise Moved from None
         raise NotNow(f"{target} cannot be moved: {error}") from None
-    note = f"{', '.join(str(place.path) for place in places)} moved along" if places else None
+    note = f"checkout updated: {', '.join(str(place.path) for place in places)}" if places else None
     return Landed(commit=candidate.commit, note=note)
 
 

@@ -54,6 +54,7 @@ class Controls:
         root = request.scope.get("root_path", "")
         name = request.path_params["operation"]
         partial_page = "hx-request" in request.headers
+        form: Form = {}
         try:
             form = await _form(request)
             op = _operation(name)
@@ -79,7 +80,7 @@ class Controls:
         if partial_page:
             shown = {"did": None, "result": None, "error": payload(problem)}
             return self._line(visit, root, shown, STATUS.get(problem.code, 500))
-        return self._pages.problem(problem, visit, root)
+        return self._pages.problem(problem, visit, root, _back(form))
 
     async def _done(self, op: Operation, form: Form, visit: Visit) -> Mapping[str, Any]:
         first = still_as_seen(op.name, partial(_one, form))

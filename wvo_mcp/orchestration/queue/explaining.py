@@ -39,15 +39,17 @@ async def explain(tx: Transaction, policy: Policy, task: Task, providers: Provid
             return await _in_review(tx, task)
         case Status.AWAITING_APPROVAL:
             asked = [one.approval_id for one in await tx.approvals.open_of_task(task.id)]
-            return Explanation("awaiting_approval", "A person has to decide what it asks.", tuple(asked))
+            return Explanation(
+                "awaiting_approval", "A person has to answer its question or approve its request.", tuple(asked)
+            )
         case Status.BLOCKED:
             waits = tuple(await tx.tasks.waits(task.id))
             if waits:
-                return Explanation("blocked", f"It waits for {_named(waits)}, and goes on by itself.", waits)
+                return Explanation("blocked", f"It waits for {_named(waits)}, then continues automatically.", waits)
             by = "" if task.block_author is None else f" by {task.block_author.value}"
             return Explanation("blocked", f"It is blocked{by}: {task.blocked_reason or 'no reason was given'}")
         case Status.FAILED:
-            times = f"{task.attempts} of {task.max_attempts} attempts"
+            times = f"{task.attempts} of {task.max_attempts} attempt{'' if task.max_attempts == 1 else 's'}"
             return Explanation("failed", f"It failed after {times}: {task.last_error or 'no reason was given'}")
         case _:
             return Explanation(task.status.value, f"It is {task.status.value}.")
@@ -82,8 +84,10 @@ async def _pending(tx: Transaction, policy: Policy, task: Task, providers: Provi
         return Explanation("budget", decision.reason, until=until)
     working = (await tx.tasks.counts())["in_progress"]
     if working >= policy.wip_limit:
-        return Explanation("wip_limit", f"{working} of {policy.wip_limit} tasks are in progress: no more are begun.")
-    return Explanation("ready", "Nothing keeps it: whoever asks for work next is given the best of what is ready.")
+        return Explanation(
+            "wip_limit", f"WIP limit reached: {working} of {policy.wip_limit} tasks in progress (store-wide)."
+        )
+    return Explanation("ready", "It is ready: an agent gets it when it is the best ready task.")
 
 
 async def _in_review(tx: Transaction, task: Task) -> Explanation:
@@ -116,11 +120,11 @@ def _named(names: tuple[str, ...] | list[str]) -> str:
 
 _SENTENCES = {
     "dependencies": "It waits for {}.",
-    "not_before": "It is not begun before {}.",
+    "not_before": "It starts at {} at the earliest.",
     "approval": "A person has to approve it first.",
     "children": "Its parts come first: {}.",
     "kept": "It is kept for {}.",
-    "capabilities": "No agent that is here can do what it needs: {}.",
+    "capabilities": "No connected agent has the capabilities it needs: {}.",
     "files": "Its files are in use by {}.",
-    "epic_wip_limit": "Its epic {} has as many tasks in progress as it may.",
+    "epic_wip_limit": "Epic {} is at its WIP limit.",
 }

@@ -237,7 +237,7 @@ async def fail(tx: Transaction, task: Task, error: str, *, retry: bool) -> Moved
         moved = await move(tx, task, Status.PENDING, "task.failed_attempt", counted, {"error": error})
         return replace(moved, known=tuple(known))
     moved = await move(tx, task, Status.FAILED, "task.failed", counted, {"error": error})
-    message = f"{task.id} failed after {attempts} attempts: {error[:500]}"
+    message = f"{task.id} failed after {attempts} attempt{'' if attempts == 1 else 's'}: {error[:500]}"
     await tx.alerts.raise_alert("task_failed", "critical", task.id, message)
     return replace(moved, known=tuple(known))
 

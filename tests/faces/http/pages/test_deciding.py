@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.operations.test_attention import everything
-from tests.support.bench import OWNER, Bench, a_task
+from tests.support.bench import ANN, OWNER, Bench, a_task
 from tests.support.web import CSRF, READER, a_visitor, caller_of, operations, visiting
 from tests.support.yard import Yard
 from wvo_mcp.domain.access import Principal
@@ -58,7 +58,10 @@ async def test_the_json_of_both_is_that_of_their_operations(bench: Bench) -> Non
         alerts = (await client.get("/alerts.json")).json()
 
     asked = {"state": "open", "limit": 50}
-    assert approvals == {**await ALL["approvals"](bench.services, caller, asked), "shown": {}}
+    found = await ALL["approvals"](bench.services, caller, asked)
+    more = [one["approval_id"] for one in found["approvals"] if one["kind"] == "command" or one.get("question")]
+    assert approvals == {**found, "shown": approvals["shown"]}
+    assert [*approvals["shown"]] == more
     assert alerts == await ALL["alerts"](bench.services, caller, asked)
 
 
@@ -74,6 +77,26 @@ async def test_a_budget_shows_its_limit_and_use(yard: Yard) -> None:
 
     assert "provider claude, tokens per hour" in html
     assert "2,000; waiting work wants about 500" in html
+
+
+async def test_a_person_who_decides_reads_the_reason_that_the_agent_gave(yard: Yard) -> None:
+    bench = yard.bench
+    await bench.create(a_task("T1"))
+    token = (await bench.claim(ANN, "T1"))["lease"]["token"]
+    given = {"task_id": "T1", "lease_token": token, "command": "rm -rf build", "reason": "it is <stale>"}
+    await bench.call("approval_request", ANN, **given)
+    async with visiting(bench, OPERATOR, yard.services) as client:
+        pages = [(await client.get(address)).text for address in ("/", "/approvals")]
+
+    assert all("Reason given: it is &lt;stale&gt;" in html for html in pages)
+
+
+async def test_an_alert_about_an_approval_leads_to_where_it_is_decided(bench: Bench) -> None:
+    await everything(bench)
+    async with visiting(bench, OPERATOR) as client:
+        html = (await client.get("/alerts?kind=approval")).text
+
+    assert '<a href="/approvals">Approve or deny</a>' in html
 
 
 async def test_what_cannot_be_shown_in_full_is_said_and_can_be_decided(bench: Bench) -> None:

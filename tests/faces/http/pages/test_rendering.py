@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wvo_mcp.faces.http.pages.rendering import CSRF, SEEN, Picture, Region, difference, digest, personal
+from wvo_mcp.faces.http.pages.rendering import (
+    CSRF,
+    SEEN,
+    Picture,
+    Region,
+    difference,
+    digest,
+    environment,
+    personal,
+)
 
 pytestmark = pytest.mark.requirement("DASH-1")
 
@@ -79,3 +88,32 @@ def test_what_is_personal_is_filled_in_as_text() -> None:
     html = personal(f'value="{CSRF}" value="{SEEN}"', '"><script>', 7)
 
     assert html == 'value="&#34;&gt;&lt;script&gt;" value="7"'
+
+
+def shared(template: str, **given: object) -> str:
+    return environment().from_string(template).render(given)
+
+
+@pytest.mark.parametrize(("warn", "kind"), [(0.8, 'class="bar full"'), (2, 'class="bar"')])
+def test_a_full_bar_is_bad_only_where_more_is_worse(warn: float, kind: str) -> None:
+    assert kind in shared("{{ ui.bar(1, '100 %', warn) }}", warn=warn)
+
+
+def test_a_state_lasts_and_an_hour_of_a_table_stays_as_it_is() -> None:
+    at = "2026-11-25T07:00:00.000Z"
+    asked = "{{ ui.since(at) }} {{ ui.hour(at) }} {{ ui.hour(at, false) }}"
+
+    lasts, hour, day = (
+        f'<time datetime="{at}" data-{kind}>{text}</time>'
+        for kind, text in (
+            ("lasts", "since 2026-11-25 07:00:00 UTC"),
+            ("as-is", "2026-11-25 07:00"),
+            ("as-is", "2026-11-25"),
+        )
+    )
+    assert shared(asked, at=at) == f"{lasts} {hour} {day}"
+
+
+def test_a_text_is_cut_only_where_that_makes_it_shorter() -> None:
+    assert shared("{{ text|short(100) }}", text="x" * 109) == "x" * 109
+    assert "[... 100 more characters ...]" in shared("{{ text|short(100) }}", text="x" * 200)

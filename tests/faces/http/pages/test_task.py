@@ -40,10 +40,21 @@ async def test_a_task_that_was_never_touched_reads_and_says_the_next_command(yar
         html = await visitor.page("/tasks/T1")
         missing = await visitor.get("/tasks/T9")
 
-    assert "Nothing keeps it" in html
+    assert "It is ready" in html
     assert "wvo-mcp autopilot --task T1" in html
     assert controls(html) == ["Set priority", "Cancel"]
     assert (missing.status_code, "No task" in missing.text) == (404, True)
+
+
+async def test_a_task_that_waits_for_a_pause_to_end_offers_its_end(yard: Yard) -> None:
+    await yard.bench.create(a_task("T1"))
+    await yard.bench.call("pause", OWNER, reason="lunch")
+
+    async with visited(parts(yard)) as visitor:
+        html = await visitor.page("/tasks/T1")
+
+    assert "Work is paused: lunch." in html
+    assert controls(html) == ["Resume work", "Set priority", "Cancel"]
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,15 @@ async def test_without_workers_the_pages_say_the_next_command(pool: Pool) -> Non
         assert (await viewer.get("/workers/w-1")).status_code == 404
 
 
+async def test_what_a_worker_does_is_said_once_on_each_page(pool: Pool) -> None:
+    await pool.launched(reason="calls checkpoint", last_act="calls checkpoint {}")
+
+    async with visited(pool.services) as visitor:
+        pages = [await visitor.page(address) for address in ("/workers", "/workers/w-1")]
+
+    assert [html.count("calls checkpoint") for html in pages] == [1, 1]
+
+
 async def test_each_worker_is_shown_with_why_it_waits_and_can_be_stopped_while_it_runs(pool: Pool) -> None:
     await pool.launched(last_act="runs npm test", tokens_in=1200, cost_usd=0.5, memory_mb=300, cpu_percent=12.4)
     await pool.launched("T2", state="limited", reason="5 hour limit", resets_at="2100-01-01T00:00:00Z")

@@ -52,7 +52,7 @@ class Screen:
         result, now, counts = self.result, instant(self.result["at"]), self.result["counts"]
         needs = [{**one, "text": one["detail"] or one["title"]} for one in result["needs_you"]]
         tables = (
-            ("needs", needs, len(needs), "alerts"),
+            ("needs", needs, len(needs), "attention"),
             ("running", result.get("running", []), counts.get("in_progress", 0), "list-tasks --status in_progress"),
             ("merging", result.get("merging", []), counts.get("in_review", 0), "merge queue"),
             ("ready", result["ready"], counts["ready"], "plan-next --limit 50"),

@@ -10,13 +10,14 @@ _IN_FULL = 10
 
 
 async def in_full(visit: Visit, approvals: Sequence[Data], most: int = _IN_FULL) -> Data:
-    """By approval, of the first that are open: what it would let land, the use of the budget, the whole of a long question."""
+    """By approval, of the first that are open: why it is asked, what it would let land, the use of the budget, the whole of a
+    long question."""
     wanted = [one["approval_id"] for one in approvals if one["state"] == "pending" and _is_more(one)]
     return {known: await _shown(visit, known) for known in wanted[:most]}
 
 
 def _is_more(one: Data) -> bool:
-    return one["kind"] in ("merge", "budget") or "approval-status" in one["about"]
+    return one["kind"] in ("merge", "budget", "command") or "question" in one or "approval-status" in one["about"]
 
 
 async def _shown(visit: Visit, approval_id: str) -> Any:

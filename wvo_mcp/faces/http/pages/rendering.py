@@ -20,6 +20,7 @@ LIVE = "live_"
 CSRF, SEEN = (f"@@{name}-{secrets.token_hex(8)}@@" for name in ("csrf", "seen"))
 """They stand for the token of whoever reads, and for the last event that the page knows: a region is rendered once for all of
 a role, and is equal while what it shows is. Nobody who writes texts knows them."""
+_NOTE = 30
 _ROW = re.compile(r"<!--row:([^>]*?)-->(.*?)<!--/row-->", re.DOTALL)
 
 
@@ -75,7 +76,9 @@ def _prose(value: object) -> str:
 
 
 def _short(value: object, most: int = 200) -> str:
-    return cut(visible(_text(value)), most)
+    """Not cut where the note about what is left out would be as long as that."""
+    text = visible(_text(value))
+    return text if len(text) <= most + _NOTE else cut(text, most)
 
 
 def _words(value: object) -> str:

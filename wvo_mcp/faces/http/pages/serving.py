@@ -104,9 +104,9 @@ class Pages:
         """The same, of a request that is no page's."""
         return self.problem(error, self.visit(request, {}, {}), request.scope.get("root_path", ""))
 
-    def problem(self, error: WvoError, visit: Visit, root: str) -> Response:
-        """An error in the place of a page."""
-        given = {**self.bare(visit, root), "error": payload(error), "title": "Problem"}
+    def problem(self, error: WvoError, visit: Visit, root: str, back: str | None = None) -> Response:
+        """An error in the place of a page; `back`: the page that the form was on."""
+        given = {**self.bare(visit, root), "error": payload(error), "title": "Problem", "back": back}
         html = environment().get_template("problem.html").render(given)
         status = STATUS.get(error.code, 500)
         return HTMLResponse(personal(html, visit.principal.csrf, 0), status, {"cache-control": "no-store"})

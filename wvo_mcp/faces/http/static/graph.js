@@ -83,6 +83,12 @@
   }
   const cut = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
 
+  function fit(text) {
+    for (let length = text.textContent.length; length > 4 && text.getComputedTextLength() > NODE.width - 16; length--) {
+      text.textContent = cut(text.textContent, length - 1);
+    }
+  }
+
   function draw() {
     const { graph, layout } = shown;
     const focused = box.querySelector("svg")?.contains(document.activeElement) ? document.activeElement.dataset?.key : undefined;
@@ -104,6 +110,7 @@
     }
     whole = { x: -12, y: -12, width: layout.width + 24, height: layout.height + 24 };
     box.replaceChildren(svg);
+    svg.querySelectorAll("text").forEach(fit); // measured where it is shown
     box.style.height = `${Math.max(120, Math.min(innerHeight * 0.7, whole.height * Math.min(1, box.clientWidth / whole.width)))}px`;
     view ??= start();
     apply(svg);
@@ -120,8 +127,8 @@
     const link = make("a", { href, class: `node is-${one.state}${one.critical ? " critical" : ""}${isEpic ? " epic" : ""}`, transform: `translate(${at.x.toFixed(1)} ${at.y.toFixed(1)})`, tabindex: "-1", "data-key": one.key, "data-row": "" }, svg);
     make("title", {}, link, `${name}${one.title ? `: ${one.title}` : ""} (${one.state.replaceAll("_", " ")}${one.critical ? ", critical" : ""}${counted ? `, ${counted} open` : ""})`);
     make("rect", { width: NODE.width, height: NODE.height, rx: 6 }, link);
-    make("text", { x: 9, y: 17, class: "name" }, link, cut(name, 20));
-    make("text", { x: 9, y: 32 }, link, cut(counted ? `${counted} open${one.left_out && !rest ? ", not all shown" : ""}` : one.title ?? "", 26));
+    make("text", { x: 9, y: 17, class: "name" }, link, cut(name, 24));
+    make("text", { x: 9, y: 32 }, link, cut(counted ? `${counted} open${one.left_out && !rest ? ", not all shown" : ""}` : one.title ?? "", 32));
     if (isEpic && one.id) {
       link.addEventListener("click", (event) => {
         if (event.ctrlKey || event.metaKey || event.shiftKey) return;

@@ -18,8 +18,9 @@
       const at = new Date(one.dateTime);
       if (Number.isNaN(at.getTime())) return;
       const seconds = (at.getTime() - now) / 1000;
-      const text = seconds > 0 ? `in ${span(seconds)}` : `${span(seconds)} ago`;
-      if (one.textContent !== text) one.textContent = text;
+      const { lasts, asIs } = one.dataset;
+      const text = seconds > 0 ? `in ${span(seconds)}` : lasts === undefined ? `${span(seconds)} ago` : `for ${span(seconds)}`;
+      if (asIs === undefined && one.textContent !== text) one.textContent = text;
       const title = at.toLocaleString();
       if (one.title !== title) one.title = title;
     }, within);

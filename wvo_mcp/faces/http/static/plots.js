@@ -13,6 +13,9 @@
     probe.style.color = `var(--${name})`;
     return getComputedStyle(probe).color;
   }
+  // As in the table: UTC, and read the same everywhere.
+  const HOUR = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", timeZone: "UTC" });
+  const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
   const money = (value) => (value == null ? "" : `$${value.toFixed(value && value < 1 ? 3 : 2)}`);
   const count = (value) => (value == null ? "" : value >= 1e6 ? `${(value / 1e6).toFixed(1)}M` : value >= 1e4 ? `${Math.round(value / 1e3)}k` : `${value}`);
 
@@ -50,6 +53,7 @@
       legend.append(name);
       return value;
     });
+    const step = times.length > 1 ? times[1] - times[0] : 3600;
     const half = times.length > 1 ? (times[1] - times[0]) / 2 : 1800;
     const bars = uPlot.paths.bars({ size: [0.7, 40] });
     const chart = new uPlot({
@@ -65,7 +69,12 @@
           ? { stroke, width: 2, points: { show: times.length < 4 } }
           : { stroke, fill: stroke, width: 0, paths: bars, points: { show: false } };
       })],
-      axes: [axis, { ...axis, size: 56, values: (plot, ticks) => ticks.map(shown) }],
+      axes: [{
+        ...axis,
+        space: 60,
+        incrs: [1, 2, 3, 6, 12, 24, 48, 168, 336, 672].map((hours) => hours * 3600).filter((incr) => incr >= Math.min(step, 86400)),
+        values: (plot, ticks) => ticks.map((at) => (at % 86400 ? HOUR : DAY).format(at * 1000)),
+      }, { ...axis, size: 56, values: (plot, ticks) => ticks.map(shown) }],
       hooks: { setCursor: [(plot) => {
         const at = plot.cursor.idx;
         labels.forEach((value, place) => { value.textContent = at == null ? "" : shown(series[place].values[at]); });
