@@ -78,9 +78,10 @@ class Sandboxed:
         wanted: dict[str, Any] = {"image": IMAGE, "grant": self.grant, "mounts": mounts, **fields}
         return await self.sandbox.run(Run(command=argv, limits=limits, **wanted))
 
-    def containers(self) -> list[str]:
-        """Ids of those that are there."""
-        return docker("ps", "-aq", "--filter", f"label={STORE}={self.state}").split()
+    def containers(self, status: str | None = None) -> list[str]:
+        """Ids of those that are there, or in this state."""
+        only = () if status is None else ("--filter", f"status={status}")
+        return docker("ps", "-aq", "--filter", f"label={STORE}={self.state}", *only).split()
 
     def close(self) -> None:
         for one in self.containers():

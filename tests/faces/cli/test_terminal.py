@@ -78,6 +78,7 @@ def test_status_is_readable_in_a_real_terminal_program(shop: Shell, tmp_path: Pa
         "Needs",
         "Running",
         "Agents",
+        "Waiting:",
         "Flow",
         next(line for line in lines if "Ctrl-C ends" in line).split()[0],
     ]

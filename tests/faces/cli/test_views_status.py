@@ -132,6 +132,15 @@ async def test_it_says_why_nothing_runs_until_something_does(bench: Bench) -> No
     assert not any(line.startswith("Not running") for line in running)
 
 
+async def test_what_keeps_the_rest_waiting_is_said_while_something_runs(bench: Bench) -> None:
+    """As on the page."""
+    await bench.create(a_task("A"), a_task("B"))
+    await bench.claim(BOB, "A")
+    await bench.call("pause", OWNER, reason="lunch")
+
+    assert "Waiting: Work is paused: lunch.  wvo-mcp resume" in screen(await bench.call("status", OWNER))
+
+
 async def test_on_a_narrow_terminal_why_nothing_runs_is_shown_to_its_end(bench: Bench) -> None:
     await bench.create(a_task("A", complexity=1))
     await bench.call("pause", OWNER, reason="we wait for the new price list of the office in Lyon, and for its words")

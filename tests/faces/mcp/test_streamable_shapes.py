@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import httpx2
 import pytest
+from sse_starlette.sse import AppStatus
 
 from tests.faces.mcp.over_http import ERAS, HELLO, LEGACY, modern, opened, rpc, serving
 from tests.support.bench import Bench, a_task
@@ -142,3 +143,12 @@ async def test_calls_are_counted_with_those_of_the_api(bench: Bench, tmp_path: P
         text = (await http.get("/metrics")).text
     for tool, result in (("claim_task", "ok"), ("get_task", "not_found"), ("unknown", "not_found")):
         assert f'wvo_tool_call_duration_seconds_count{{result="{result}",tool="{tool}"}} 1.0' in text
+
+
+async def test_it_answers_after_a_server_without_it_has_ended_in_the_same_process(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AppStatus, "should_exit", True)  # as such a server leaves it: each stream would end at once
+    async with serving(bench.services, tmp_path) as site, site.http() as http:
+        for _ in range(5):
+            assert await opened(http)

@@ -131,6 +131,7 @@ class StreamableHttp:
         self._manager = StreamableHTTPSessionManager(server, session_idle_timeout=quiet_max_seconds)
         # Else whatever is being answered at the end of the server would be cut off, not only what never ends by itself.
         AppStatus.disable_automatic_graceful_drain()
+        AppStatus.should_exit = False  # it stays set by a server without this part that ended in this process before
 
     async def run(self) -> None:
         try:

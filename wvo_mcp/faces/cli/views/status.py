@@ -90,8 +90,9 @@ class Screen:
     def _further(self, now: datetime) -> Iterator[RenderableType]:
         """What is left out first: why nothing runs, budgets that are used, the pace, which server does the background work."""
         result = self.result
-        if result["holds"] and not result["counts"].get("in_progress"):
-            yield Group(Text(), *(_hold(one) for one in result["holds"]))
+        if result["holds"]:
+            said = "Waiting" if result["counts"].get("in_progress") else "Not running"
+            yield Group(Text(), *(_hold(said, one) for one in result["holds"]))
         providers: list[Row] = result["providers"]["providers"] if result["providers"] else []
         failing = [{**one, "enabled": True} for one in providers if one["breakers"]]
         if failing:
@@ -121,11 +122,11 @@ class Screen:
         )
 
 
-def _hold(hold: Row) -> Text:
+def _hold(said: str, hold: Row) -> Text:
     """A sentence of why work is not begun, until when, and the command that helps: whole, however narrow it is here."""
     until = f" Until {local(hold['until'])}." if hold["until"] else ""
     run = f"  wvo-mcp {hold['run']}" if hold["run"] else ""
-    return Text.assemble(("Not running: ", "yellow"), clean(hold["text"]), until, (run, "cyan"))
+    return Text.assemble((f"{said}: ", "yellow"), clean(hold["text"]), until, (run, "cyan"))
 
 
 def _line(*parts: tuple[str, str]) -> Text:
