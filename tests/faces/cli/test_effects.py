@@ -28,6 +28,7 @@ NEEDED = {
     "worker_show": {"worker_id": "w-1"},
     "review_file": {"review_id": "R-1"},
     "merge_show": {"entry_id": "m-1"},
+    "pattern_search": {"text": "ImportError: no module named x"},
 }
 """Arguments, where a read cannot do without."""
 REFUSED = {"workspace_diff", "plan_show", "approval_show", "review_file", "merge_show"}

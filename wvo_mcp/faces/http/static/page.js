@@ -117,9 +117,6 @@
     say();
     input.oninput = say;
     input.onchange = () => { sessionStorage.setItem(slid, box.dataset.slider); location.href = links[input.value].href; };
-    if (sessionStorage.getItem(slid) !== box.dataset.slider) return;
-    sessionStorage.removeItem(slid);
-    input.focus(); // the next key goes on from here
   }
   const sliders = () => each("[data-slider]", slide);
 
@@ -172,5 +169,9 @@
   showTimes();
   sliders();
   follow();
+  // The next key goes on from here. Only as a page begins: the one that is being left may change once more.
+  const sliding = sessionStorage.getItem(slid);
+  sessionStorage.removeItem(slid);
+  if (sliding) document.querySelector(`[data-slider="${sliding}"] input`)?.focus();
   setInterval(showTimes, 1000);
 })();
